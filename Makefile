@@ -1,0 +1,42 @@
+# Two commands matter: `make join` researches, `make test` proves. Both set everything up first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.PHONY: join test quick check bench soak setup system clean
+
+join: setup            ## set up, then become a node and research until stopped (ARGS="--experiments 6")
+	@$(BIN)/autoresearch join $(ARGS)
+
+test: setup            ## set up, then run the test suite
+	@$(BIN)/python -m pytest -m "not bench and not soak" $(ARGS)
+
+quick: setup           ## the tests that train nothing
+	@$(BIN)/python -m pytest -m "not bench and not soak and not slow" $(ARGS)
+
+check: setup           ## style, types, layering and size
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/test_structure.py $(ARGS)
+
+bench: setup           ## measured figures for docs/benchmarks.md
+	@$(BIN)/python -m pytest -m bench -s --timeout 3600 $(ARGS)
+
+soak: setup            ## long fault injection
+	@$(BIN)/python -m pytest -m soak -s --timeout 7200 $(ARGS)
+
+setup: $(VENV)/.ready system
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"autoresearch needs Python 3.11 to 3.13, and $(PYTHON) is {v[0]}.{v[1]}: run make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing autoresearch and what it needs into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+system:
+	@PYTHON=$(PYTHON) sh .ci/system
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

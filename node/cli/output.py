@@ -1,0 +1,151 @@
+"""What the commands share: the `--json` flag, the track asked for, results as JSON, colours and tables.
+
+Leaves out how texts are made harmless (`node.text`). Results become JSON here alone, so that every command shows the
+same fields.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ensue.errors import UserError
+from node import text
+from node.home import Home, default_home, open_replica
+
+if TYPE_CHECKING:
+    from ensue.store import ResultRow, Store
+
+COLOURS = {"kept": "green", "discarded": "yellow", "crashed": "red", "timed_out": "red", "refused": "magenta"}
+MARKS = {"kept": "●", "discarded": "○", "crashed": "✕", "timed_out": "✕", "refused": "✕"}
+COLUMNS_MAX = 160
+
+as_json = click.option("--json", "in_json", is_flag=True, help="Print one JSON document and nothing else.")
+of_track = click.option("--track", metavar="T", help="A track's name or the beginning of its id; default: the setting.")
+
+
+def positive(name: str, default: int, about: str) -> Callable[[Any], Any]:
+    """Return an option for a count of at least one."""
+    return click.option(name, type=click.IntRange(1, 10**6), default=default, show_default=True, help=about)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document; characters beyond ASCII are escaped, so strangers' text is harmless here as well."""
+    click.echo(json.dumps(document, indent=2, allow_nan=False))
+
+
+def columns() -> int:
+    """Return how wide a line may be: the terminal's width, or COLUMNS_MAX where there is none."""
+    return min(shutil.get_terminal_size((COLUMNS_MAX, 24)).columns, COLUMNS_MAX)
+
+
+def title(words: str) -> None:
+    """Print a heading."""
+    click.secho(words, bold=True)
+
+
+def note(words: str) -> None:
+    """Print a remark in the background."""
+    click.secho(words, dim=True)
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> None:
+    """Print names and values in two aligned columns; values of several lines hang under their first."""
+    wide = max((text.width(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        first, *more = value.split("\n")
+        click.echo(f"{click.style(text.pad(name, wide), dim=True)}  {first}")
+        for rest in more:
+            click.echo(f"{' ' * wide}  {rest}")
+
+
+def rows(heads: Sequence[str], cells: Sequence[Sequence[str]], aligns: str, colours: Sequence[str | None] = ()) -> None:
+    """Print a table with a dim heading; each row in its colour, where one is given."""
+    lines = text.table(heads, cells, aligns, columns())
+    click.secho(lines[0], dim=True)
+    for number, row in enumerate(lines[1:]):
+        colour = colours[number] if number < len(colours) else None
+        click.echo(click.style(row, fg=colour) if colour else row)
+
+
+@contextmanager
+def replica() -> Iterator[tuple[Home, Store]]:
+    """Yield the home and its open replica; raise UserError where no node was founded yet."""
+    home = default_home()
+    with open_replica(home) as store:
+        yield home, store
+
+
+def track_names(home: Home) -> dict[str, str]:
+    """Return id to name of the tracks that this network was founded with."""
+    from ensue.genesis import Genesis
+
+    return {str(track["id"]): str(track["name"]) for track in Genesis.load(home.genesis).tracks}
+
+
+def track_id(home: Home, asked: str | None) -> str:
+    """Return the id of the track asked for by name or beginning of id, else of the owner's setting.
+
+    Raises UserError naming the tracks there are.
+    """
+    from node import settings
+
+    names = track_names(home)
+    wanted = asked or settings.load(home.settings).track
+    found = [found for found, name in names.items() if name == wanted]
+    found = found or [found for found in names if len(wanted) >= 4 and found.startswith(wanted.lower())]
+    if len(found) == 1:
+        return found[0]
+    from ensue.errors import TrackError
+    from experiments import track
+
+    try:
+        return track.load(wanted).id
+    except TrackError as error:
+        known = ", ".join(sorted(set(names.values()))) or "none"
+        raise UserError(f"there is no track {text.line(wanted, 60)!r} here: choose one of {known}") from error
+
+
+def gain(row: ResultRow, store: Store) -> float | None:
+    """Return by how much a result is better than its parent, in units of the metric; None without both values."""
+    parent = store.result(row.parent) if row.parent else None
+    if parent is None or parent.value is None or row.value is None:
+        return None
+    return parent.value - row.value if row.direction == "min" else row.value - parent.value
+
+
+def result_json(row: ResultRow) -> dict[str, Any]:
+    """Return a result with the fields that `--json` promises, figures in the units that their names end with."""
+    found: dict[str, Any] = {
+        "id": row.id,
+        "experiment": row.experiment,
+        "track": row.track,
+        "author": row.author,
+        "name": row.agent,
+        "status": row.status,
+        "metric": row.metric,
+        "direction": row.direction,
+        "value": row.value,
+        "seed": row.seed,
+        "hardware_class": row.hardware_class,
+        "description": row.description,
+        "parent": row.parent,
+        "level": row.level,
+        "flags": list(row.flags),
+        "created_at": text.iso(row.created_ms),
+        "received_at": text.iso(row.received_ms),
+    }
+    for name in (
+        *("claim", "clock", "device", "proposer", "holdout", "holdout_gap", "holdout_gap_sd", "setup_s"),
+        *("train_wall_s", "cpu_s", "score_s", "overhead_s", "wall_s", "cpu_share", "contended", "tokens_reported"),
+        *("sandbox", "software", "source", "source_bytes", "log"),
+    ):
+        found[name] = getattr(row, name)
+    if row.reason is not None:
+        found["reason"] = row.reason
+    return found

@@ -1,0 +1,183 @@
+"""Text for terminals: strangers' words made harmless, and figures made readable.
+
+Everything that came from a record passes `line` or `block` before it is printed, so no description can move the cursor,
+hide or reorder what stands beside it. Dropping such characters silently was rejected: what is odd should be seen.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+ESCAPED_CATEGORIES = frozenset(
+    {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+)  # controls, bidi and invisibles, surrogates, private
+MARKS_MAX = 3  # combining marks on one character; more of them climb into the neighbouring lines
+ID_CHARACTERS = 10
+NONE = "–"
+
+
+def _visible(character: str) -> str:
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _cleaned(text: str, allowed: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    out: list[str] = []
+    marks = 0
+    for character in text:
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in {"Mn", "Me"} else 0
+        if character in allowed or (category not in ESCAPED_CATEGORIES and marks <= MARKS_MAX):
+            out.append(character)
+        else:
+            out.append(_visible(character))
+    return "".join(out)
+
+
+def line(text: str, columns: int | None = None) -> str:
+    """Return text on one line with every control, bidi and invisible character written out, cut to `columns`."""
+    cleaned = _cleaned(" ".join(text.split()) if any(c in text for c in "\t\n\r\f\v") else text, "")
+    return cleaned if columns is None else fit(cleaned, columns)
+
+
+def block(text: str) -> str:
+    """Return text of several lines, harmless as in `line`; line feeds stay and tabs become spaces."""
+    return _cleaned(text.replace("\r\n", "\n").expandtabs(4), "\n")
+
+
+def width(text: str) -> int:
+    """Return how many terminal columns a text takes: wide characters two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(_columns(character) for character in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in {"Mn", "Me"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def fit(text: str, columns: int) -> str:
+    """Return the text cut to at most `columns` columns; what was cut ends with an ellipsis."""
+    if width(text) <= columns:
+        return text
+    kept, used = [], 1
+    for character in text:
+        used += _columns(character)
+        if used > columns:
+            break
+        kept.append(character)
+    return "".join(kept).rstrip() + "…"[: max(columns, 0)]
+
+
+def pad(text: str, columns: int, align: str = "<") -> str:
+    """Return the text filled with spaces to `columns` columns; align is "<" or ">"."""
+    space = " " * (columns - width(text))
+    return space + text if align == ">" else text + space
+
+
+def short(identifier: str | None) -> str:
+    """Return the first ten characters of an id; enough to name it on the command line."""
+    return NONE if not identifier else line(identifier)[:ID_CHARACTERS]
+
+
+def peer(peer_id: str) -> str:
+    """Return the end of a peer id; all begin alike."""
+    return "…" + line(peer_id)[-6:]
+
+
+def who(name: str, peer_id: str) -> str:
+    """Return a node's chosen name with the end of its peer id, because names can be imitated."""
+    return f"{line(name, 20)} {peer(peer_id)}" if name else peer(peer_id)
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """Return a figure with four decimals, a dash for none."""
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 4) -> str:
+    """Return a difference with its sign, a true minus and four decimals, a dash for none."""
+    return NONE if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def seconds(value: float | None) -> str:
+    """Return a span of seconds in the units that people use for it."""
+    if value is None:
+        return NONE
+    if value < 10:
+        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
+    if value < 120:
+        return f"{value:.0f} s"
+    minutes = int(value // 60)
+    if minutes < 120:
+        return f"{minutes} min {value - minutes * 60:02.0f} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes with a binary unit."""
+    units = ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    scale = 0
+    while abs(count) >= 1024 and scale < len(units) - 1:
+        count, scale = count / 1024, scale + 1
+    return f"{count:.0f} {units[scale]}" if scale == 0 or count >= 100 else f"{count:.1f} {units[scale]}"
+
+
+def iso(time_ms: int) -> str:
+    """Return a time in milliseconds since 1970 as ISO 8601 in UTC, the ends of the calendar where it lies beyond."""
+    return _moment(time_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def clock(time_ms: int) -> str:
+    """Return a time in milliseconds since 1970 as local date and minute."""
+    moment = _moment(time_ms)
+    return (moment if moment.year in {1, 9999} else moment.astimezone()).strftime("%Y-%m-%d %H:%M")
+
+
+def _moment(time_ms: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC)
+    except (OverflowError, OSError, ValueError):
+        return datetime.max.replace(tzinfo=UTC) if time_ms > 0 else datetime.min.replace(tzinfo=UTC)
+
+
+def ago(time_ms: int, now_ms: int) -> str:
+    """Return how long ago a time was, in one unit; a time that lies ahead counts as now."""
+    passed = (now_ms - time_ms) / 1000
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if passed >= length:
+            return f"{passed // length:.0f} {unit} ago"
+    return "now" if passed < 5 else f"{passed:.0f} s ago"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 result", "2 results", "3 hypotheses"."""
+    if count == 1:
+        return f"1 {noun}"
+    if noun.endswith("is"):
+        return f"{count} {noun[:-2]}es"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("ry") else f"{count} {noun}s"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], aligns: str, columns: int) -> list[str]:
+    """Return a heading and rows in aligned columns, at most `columns` wide: the last column is cut to what is left.
+
+    `aligns` has one of "<" and ">" for each column; the cells are clean text without colours.
+    """
+    widths = [max(width(cell) for cell in cells) for cells in zip(heads, *rows, strict=True)]
+    left = columns - sum(widths[:-1]) - 2 * (len(widths) - 1)
+    widths[-1] = max(min(widths[-1], left), 12)
+    return ["  ".join(_cells(row, widths, aligns)).rstrip() for row in [heads, *rows]]
+
+
+def _cells(row: Sequence[str], widths: Sequence[int], aligns: str) -> list[str]:
+    return [pad(fit(cell, columns), columns, align) for cell, columns, align in zip(row, widths, aligns, strict=True)]

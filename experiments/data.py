@@ -1,0 +1,209 @@
+"""The prepared tokens of a track on disk: made once, kept under a hash, checked at every use.
+
+Layout of `cache_dir`: one folder a data id (`train.u16`, `val.u16`, `token_bytes.i32`, `manifest.json`), and `sources/`
+for downloads. Leaves out how text becomes tokens (`recipe`) and how bytes travel (`fetch`). Rejected: healing a
+damaged cache unseen, because bytes that change by themselves are something the owner of the disk should hear of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ensue.errors import DataDamaged, DiskFull, TrackError
+from experiments import recipe
+from experiments.tokenizer import Tokens
+from experiments.track import LOCK_NAME, Progress, Source, Track, TrackData, load
+
+FORMAT_VERSION = 1
+MANIFEST_BYTES_MAX = 64 * 1024
+HASH_CHUNK_BYTES = 1 << 20
+SOURCE_BYTES_MAX = 2 << 30  # of one download
+FILES = ("train.u16", "val.u16", "token_bytes.i32")
+
+
+def prepare(track: Track, cache_dir: Path, on_progress: Progress, *, pin: bool) -> TrackData:
+    """Return the track's tokens; see `track.prepare`."""
+    with _disk_errors(cache_dir):
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        if pin:
+            track = _pin_sources(track, cache_dir, on_progress)
+        loose = [source.name for source in track.recipe.sources if source.sha256 is None]
+        if loose:
+            raise TrackError(
+                f"Track {track.name} names {len(loose)} files whose hashes are not known yet; "
+                f"run autoresearch prepare --track {track.name} --pin to fetch them and write down their hashes."
+            )
+        folder = cache_dir / track.data_id
+        with _locked(cache_dir / f"{track.data_id}.lock"):
+            if not (folder / "manifest.json").exists():
+                _build(track, cache_dir, folder, on_progress)
+            data = _load(track, folder)
+        if pin and track.recipe.prepared is None:
+            _write_lock(replace(track, recipe=replace(track.recipe, prepared=data.digest)))
+        return data
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _build(track: Track, cache_dir: Path, folder: Path, on_progress: Progress) -> None:
+    """Make the folder whole or not at all."""
+    paths = {source.name: _source_path(track, source, cache_dir, on_progress) for source in track.recipe.sources}
+    building = folder.with_name(f"{folder.name}.building")
+    shutil.rmtree(building, ignore_errors=True)  # what a killed process left; the lock is ours
+    shutil.rmtree(folder, ignore_errors=True)  # a folder without a manifest
+    building.mkdir()
+    tokenizer = recipe.learn(
+        track.recipe, track.vocab_size, paths, lambda done: on_progress("learning the tokenizer", done)
+    )
+    files: dict[str, dict[str, Any]] = {}
+    for split, name in (("train", "train.u16"), ("val", "val.u16")):
+        texts = recipe.documents(
+            track.recipe,
+            paths,
+            "train" if split == "train" else "val",
+            lambda done, split=split: on_progress(f"encoding {split}", done),  # type: ignore[misc]
+        )
+        files[name] = _write(building / name, recipe.tokens(tokenizer, texts))
+    files["token_bytes.i32"] = _write(building / "token_bytes.i32", iter([tokenizer.token_bytes]))
+    manifest = {"version": FORMAT_VERSION, "bos": tokenizer.bos, "files": files}
+    (building / "manifest.json").write_text(json.dumps(manifest, sort_keys=True), encoding="ascii")
+    _sync(building / "manifest.json")
+    _sync(building)
+    building.rename(folder)
+    _sync(folder.parent)
+
+
+def _write(path: Path, arrays: Iterator[Any]) -> dict[str, Any]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        for array in arrays:
+            raw = array.astype(array.dtype.newbyteorder("<")).tobytes()
+            digest.update(raw)
+            size += len(raw)
+            file.write(raw)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"sha256": digest.hexdigest(), "bytes": size}
+
+
+def _load(track: Track, folder: Path) -> TrackData:
+    """Return what the folder holds. Raises DataDamaged unless every byte is as it was written."""
+    fix = f"delete the folder {folder} and run autoresearch prepare --track {track.name}"
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes()[:MANIFEST_BYTES_MAX])
+        listed = {name: (manifest["files"][name]["sha256"], manifest["files"][name]["bytes"]) for name in FILES}
+        bos = int(manifest["bos"])
+        right = manifest["version"] == FORMAT_VERSION and all(
+            (folder / name).stat().st_size == size and sha256_of(folder / name) == sha256
+            for name, (sha256, size) in listed.items()
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise DataDamaged(f"The prepared data of track {track.name} is incomplete; {fix}.") from error
+    if not right:
+        raise DataDamaged(f"The prepared data of track {track.name} fails its hash; {fix}.")
+    digest = hashlib.sha256(json.dumps([bos, listed], sort_keys=True).encode("ascii")).hexdigest()
+    if track.recipe.prepared not in (None, digest):
+        raise DataDamaged(
+            f"The tokens of track {track.name} came out otherwise than its definition says, probably from another "
+            f"version of rustbpe or tiktoken; install the versions of this release, then {fix}."
+        )
+    val_tokens: Tokens = np.fromfile(folder / "val.u16", dtype="<u2").astype(np.uint16)
+    main_rows, pool_rows = recipe.rows(val_tokens, track.seq_len, track.rows_max)
+    return TrackData(
+        folder=folder,
+        digest=digest,
+        train_path=folder / "train.u16",
+        train_tokens=listed["train.u16"][1] // 2,
+        val_tokens=val_tokens,
+        token_bytes=np.fromfile(folder / "token_bytes.i32", dtype="<i4").astype(np.int32),
+        main_rows=main_rows,
+        pool_rows=pool_rows,
+        bos=bos,
+    )
+
+
+def _source_path(track: Track, source: Source, cache_dir: Path, on_progress: Progress) -> Path:
+    """Return where a source lies, with the hash it must have."""
+    beside = track.folder / source.name
+    if source.url is not None and not beside.exists():
+        return _download(source, cache_dir, on_progress)
+    try:
+        if sha256_of(beside) == source.sha256:
+            return beside
+    except FileNotFoundError as error:
+        raise DataDamaged(f"{beside} of track {track.name} is missing; restore the file.") from error
+    raise DataDamaged(f"{beside} does not have the hash that track {track.name} names; restore the file.")
+
+
+def _download(source: Source, cache_dir: Path, on_progress: Progress) -> Path:
+    raise TrackError(f"{source.name} must be fetched from {source.url}.")
+
+
+def _pin_sources(track: Track, cache_dir: Path, on_progress: Progress) -> Track:
+    """Return the track as its lock now defines it: every source that had no hash is fetched and hashed."""
+    pinned = []
+    for source in track.recipe.sources:
+        if source.sha256 is None:
+            path = _source_path(track, source, cache_dir, on_progress)
+            source = replace(source, sha256=sha256_of(path), size_bytes=path.stat().st_size)
+        pinned.append(source)
+    if tuple(pinned) != track.recipe.sources:
+        _write_lock(replace(track, recipe=replace(track.recipe, sources=tuple(pinned))))
+    return load(track.folder)
+
+
+def _write_lock(track: Track) -> None:
+    files = {source.name: {"sha256": source.sha256, "bytes": source.size_bytes} for source in track.recipe.sources}
+    content = {"files": files, "prepared": track.recipe.prepared or ""}
+    path = track.folder / LOCK_NAME
+    fresh = path.with_name(f"{LOCK_NAME}.{os.getpid()}")
+    try:
+        fresh.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="ascii")
+        _sync(fresh)
+        fresh.replace(path)
+    except PermissionError as error:
+        raise TrackError(f"{path} cannot be written; copy the track's folder to where you may write.") from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock among processes; the system frees it when its holder dies."""
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"The disk of {folder} is full; free some room and start again.") from error
+        raise DataDamaged(
+            f"The data folder {folder} cannot be used ({error}); check its rights and its disk."
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -27,7 +27,7 @@ KEYS_CACHED_MAX = 4096
 
 _KEY_FILE_PREFIX = bytes.fromhex("08011240")  # protobuf PrivateKey: type Ed25519, 64 bytes of data
 _KEY_FILE_BYTES = len(_KEY_FILE_PREFIX) + 2 * KEY_BYTES
-_PEER_ID_PREFIX = bytes.fromhex("0024" "08011220")  # identity multihash of 36 bytes: PublicKey, type Ed25519, 32 bytes
+_PEER_ID_PREFIX = bytes.fromhex("002408011220")  # identity multihash of 36 bytes: PublicKey, type Ed25519, 32 bytes
 _PEER_ID_CHARS_MAX = 64
 
 # RFC 8032, section 5.1: the field's prime and the order of the base point.

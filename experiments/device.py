@@ -1,0 +1,175 @@
+"""What this machine computes with: found by running one real kernel in a child process, never by asking for names.
+
+The parent never imports torch; `python -m experiments.device` is the child that does. Leaves out keeping the answer:
+the caller caches it. Rejected: `torch.cuda.is_available()` alone, which says yes on cards that the installed kernels
+do not support.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ensue.errors import ExperimentError
+
+PROBE_TIMEOUT_S = 180.0
+KERNEL_SIDE = 1024
+KERNEL_REPEATS = 8
+FRACTIONS = ("avx512", "avx2", "avx")
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """One device and how fast it is. `gflops` is the best matrix product seen; `hardware_class` is what compares."""
+
+    device: str  # as torch names it: cpu, cuda:0, mps
+    kind: str  # cpu, cuda or mps
+    model: str
+    memory_bytes: int
+    threads: int
+    gflops: float
+    hardware_class: str
+    dtype: str  # the dtype that training should compute in
+    software: str
+
+    def to_json(self) -> str:
+        """Return the JSON that `from_json` reads."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Hardware:
+        """Return what `to_json` wrote; ExperimentError when it is something else."""
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise ExperimentError(
+                f"The saved calibration cannot be read ({error}); run autoresearch doctor."
+            ) from error
+
+
+def probe(device: str | None = None, *, threads: int = 2) -> Hardware:
+    """Return the hardware that `device` is (the best that works if None), measured in a child process.
+
+    Takes seconds, most of it importing torch. Raises ExperimentError when no kernel runs.
+    """
+    command = [sys.executable, "-m", "experiments.device", str(threads), *([device] if device else [])]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ExperimentError(
+            f"{device or 'The best device'} gave no answer in {PROBE_TIMEOUT_S:.0f} s; "
+            "check its driver, or choose --device cpu."
+        ) from error
+    if done.returncode:
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise ExperimentError(
+            f"No matrix product runs on {device or 'this machine'} ({last[:200]}); choose --device cpu."
+        )
+    return Hardware.from_json(done.stdout.decode().strip().rpartition("\n")[2])
+
+
+@functools.cache
+def usable_device() -> str:
+    """Return the best device on which a kernel runs, tried in this process: for scripts run by hand only."""
+    return _best_device(None)
+
+
+def hardware_class(kind: str, model: str, memory_bytes: int, threads: int, gflops: float) -> str:
+    """Return the class within which runs compare: device, memory tier and speed to a factor of two."""
+    if kind == "cpu":
+        bucket = 2 ** round(math.log2(max(gflops, 1.0)))
+        return f"cpu-{threads}t-{_vector_unit()}-{bucket}"
+    tier = max(1, round(memory_bytes / (1 << 30) / 8) * 8)
+    words = "".join(c if c.isalnum() else "-" for c in model.lower().replace("nvidia", "").replace("geforce", ""))
+    name = "-".join(word for word in words.split("-") if word)
+    return f"{kind}-{name or 'unknown'}-{tier}"[:64]
+
+
+def _vector_unit() -> str:
+    machine = platform.machine().lower()
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return machine
+    flags = set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
+    if "avx512f" in flags:
+        return "avx512"
+    return next((name for name in FRACTIONS if name in flags), machine)
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _best_device(wanted: str | None) -> str:
+    """Return the wanted device, or the first of cuda, mps, cpu, on which a small product comes out right."""
+    import torch
+
+    candidates = [wanted] if wanted else ["cuda:0", "mps", "cpu"]
+    for candidate in candidates:
+        kind = candidate.partition(":")[0]
+        present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(kind, lambda: True)
+        try:
+            if not present():
+                continue
+            ones = torch.ones(64, 64, device=candidate)
+            if float((ones @ ones)[0, 0]) == 64:
+                return candidate
+        except (RuntimeError, AssertionError) as error:
+            print(f"{candidate}: {error}", file=sys.stderr)
+    raise SystemExit(f"no kernel runs on {' or '.join(candidates)}")
+
+
+def _measure(device: str, dtype: Any) -> float:
+    """Return the best rate of a matrix product in 1e9 operations a second."""
+    import torch
+
+    side = KERNEL_SIDE if device == "cpu" else 4 * KERNEL_SIDE
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    best = math.inf
+    for _ in range(KERNEL_REPEATS):
+        began = time.perf_counter()
+        float((left @ right)[0, 0])  # reading one element waits for the device
+        best = min(best, time.perf_counter() - began)
+    return 2 * side**3 / best / 1e9
+
+
+def _describe(threads: int, wanted: str | None) -> Hardware:
+    import torch
+
+    torch.set_num_threads(threads)
+    device = _best_device(wanted)
+    kind = device.partition(":")[0]
+    software = (
+        f"python {platform.python_version()}, torch {torch.__version__}, {platform.system()} {platform.machine()}"
+    )
+    if kind == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        model, memory = str(properties.name), int(properties.total_memory)
+        dtype = "bfloat16" if properties.major >= 8 else "float32"
+        software += f", cuda {torch.version.cuda}"
+    else:
+        model = _cpu_model() if kind == "cpu" else "apple"
+        memory, dtype = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "float32"
+    gflops = _measure(device, getattr(torch, dtype))
+    return Hardware(
+        device=device, kind=kind, model=model, memory_bytes=memory, threads=threads, gflops=round(gflops, 1),
+        hardware_class=hardware_class(kind, model, memory, threads, gflops), dtype=dtype, software=software,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    print(_describe(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None).to_json())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -55,8 +56,9 @@ def minutes_until_allowed(hours: str, minute_of_day: int) -> int:
 
 def _text(longest: int) -> Callable[[Value], str | None]:
     def check(value: Value) -> str | None:
-        fits = len(str(value)) <= longest and str(value).isprintable()
-        return None if fits else f"at most {longest} printable characters"
+        words = str(value)
+        fits = len(words) <= longest and words.isprintable() and unicodedata.is_normalized("NFC", words)
+        return None if fits else f"at most {longest} printable characters, composed (NFC)"
 
     return check
 

@@ -1,7 +1,7 @@
 """Text for terminals: strangers' words made harmless, and figures made readable.
 
-Everything that came from a record passes `line` or `block` before it is printed, so no description can move the cursor,
-hide or reorder what stands beside it. Dropping such characters silently was rejected: what is odd should be seen.
+Everything that came from a record passes `printable` or `block` before it is printed, so no description can move the
+cursor, hide or reorder what stands beside it. Dropping such characters was rejected: what is odd should be seen.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def _cleaned(text: str, allowed: str) -> str:
     return "".join(out)
 
 
-def line(text: str, columns: int | None = None) -> str:
+def printable(text: str, columns: int | None = None) -> str:
     """Return text on one line with every control, bidi and invisible character written out, cut to `columns`."""
     cleaned = _cleaned(" ".join(text.split()) if any(c in text for c in "\t\n\r\f\v") else text, "")
     return cleaned if columns is None else fit(cleaned, columns)
 
 
 def block(text: str) -> str:
-    """Return text of several lines, harmless as in `line`; line feeds stay and tabs become spaces."""
+    """Return text of several lines, harmless as in `printable`; line feeds stay and tabs become spaces."""
     return _cleaned(text.replace("\r\n", "\n").expandtabs(4), "\n")
 
 
@@ -85,17 +85,17 @@ def pad(text: str, columns: int, align: str = "<") -> str:
 
 def short(identifier: str | None) -> str:
     """Return the first ten characters of an id; enough to name it on the command line."""
-    return NONE if not identifier else line(identifier)[:ID_CHARACTERS]
+    return NONE if not identifier else printable(identifier)[:ID_CHARACTERS]
 
 
 def peer(peer_id: str) -> str:
     """Return the end of a peer id; all begin alike."""
-    return "…" + line(peer_id)[-6:]
+    return "…" + printable(peer_id)[-6:]
 
 
 def who(name: str, peer_id: str) -> str:
     """Return a node's chosen name with the end of its peer id, because names can be imitated."""
-    return f"{line(name, 20)} {peer(peer_id)}" if name else peer(peer_id)
+    return f"{printable(name, 20)} {peer(peer_id)}" if name else peer(peer_id)
 
 
 def number(value: float | None, digits: int = 4) -> str:

@@ -15,7 +15,7 @@ from node.home import default_home
 def config(context: click.Context, in_json: bool) -> None:
     """List every setting with its value, or change one.
 
-    A flag goes before the environment (AUTORESEARCH_NAME), the environment before the file, the file before the default.
+    A flag goes before the environment (AUTORESEARCH_NAME), that before the file, and the file before the default.
     """
     if context.invoked_subcommand is not None:
         return
@@ -41,7 +41,7 @@ def config(context: click.Context, in_json: bool) -> None:
 
 def shown(value: settings.Value) -> str:
     """Return a setting's value for people; an empty text shows as quotes."""
-    return text.line(str(value), 40) if value != "" else '""'
+    return text.printable(str(value), 40) if value != "" else '""'
 
 
 @config.command("set", short_help="Set one setting.")

@@ -82,33 +82,37 @@ def replica() -> Iterator[tuple[Home, Store]]:
 
 
 def track_names(home: Home) -> dict[str, str]:
-    """Return id to name of the tracks that this network was founded with."""
+    """Return id to name of the tracks that this network was founded with, and of those installed here."""
     from ensue.genesis import Genesis
+    from experiments import track
 
-    return {str(track["id"]): str(track["name"]) for track in Genesis.load(home.genesis).tracks}
+    founded = {found.id: found.name for found in Genesis.load(home.genesis).tracks}
+    return founded | {track.load(name).id: name for name in track.available()}
 
 
 def track_id(home: Home, asked: str | None) -> str:
-    """Return the id of the track asked for by name or beginning of id, else of the owner's setting.
+    """Return the id of the track asked for by name, folder or beginning of id, else of the owner's setting.
 
-    Raises UserError naming the tracks there are.
+    The track installed under a name goes before the one that the network was founded with, because it is the one that
+    runs here. Raises UserError naming the tracks there are.
     """
+    from ensue.errors import TrackError
+    from experiments import track
     from node import settings
 
-    names = track_names(home)
     wanted = asked or settings.load(home.settings).track
+    if wanted in track.available():
+        return track.load(wanted).id
+    names = track_names(home)
     found = [found for found, name in names.items() if name == wanted]
     found = found or [found for found in names if len(wanted) >= 4 and found.startswith(wanted.lower())]
     if len(found) == 1:
         return found[0]
-    from ensue.errors import TrackError
-    from experiments import track
-
     try:
         return track.load(wanted).id
     except TrackError as error:
         known = ", ".join(sorted(set(names.values()))) or "none"
-        raise UserError(f"there is no track {text.line(wanted, 60)!r} here: choose one of {known}") from error
+        raise UserError(f"there is no track {text.printable(wanted, 60)!r} here: choose one of {known}") from error
 
 
 def gain(row: ResultRow, store: Store) -> float | None:

@@ -1,0 +1,176 @@
+"""`status`, `pause` and `resume`: the owner's hand on a running or stopped node.
+
+They talk through the replica's own facts, so they work whether a node runs or not, and need no socket.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from node import lock, settings, text
+from node.cli import output
+from node.home import Home
+
+if TYPE_CHECKING:
+    from ensue.store import Store
+
+CONTROL_KEY = "control"
+NODE_KEY = "node"
+SILENT_S = 60.0
+
+
+@click.command(short_help="Hold research at once; the run in progress waits.")
+@output.as_json
+def pause(in_json: bool) -> None:
+    """Hold research; it stays held until `autoresearch resume`, also over restarts."""
+    _control("pause", "paused: the run in progress holds still; `autoresearch resume` lets it go on", in_json)
+
+
+@click.command(short_help="Let research go on after a pause.")
+@output.as_json
+def resume(in_json: bool) -> None:
+    """Let research go on."""
+    _control(None, "research may go on", in_json)
+
+
+def _control(wish: str | None, done: str, in_json: bool) -> None:
+    with output.replica() as (home, store):
+        store.local_set(CONTROL_KEY, wish)
+        pid = lock.holder(home.lock)
+    if in_json:
+        output.print_json({"paused": wish == "pause", "running": pid is not None})
+        return
+    click.echo(done)
+    if pid is None:
+        output.note("No node is running right now: `autoresearch join` starts one.")
+
+
+@click.command(short_help="Say what this node is doing, and what it has found.")
+@output.as_json
+def status(in_json: bool) -> None:
+    """Say what this node is doing, what it has found and what it holds."""
+    with output.replica() as (home, store):
+        document = _document(home, store)
+        if in_json:
+            output.print_json(document)
+        else:
+            _print(document)
+
+
+def _document(home: Home, store: Store) -> dict[str, Any]:
+    from ensue.genesis import Genesis
+    from ensue.identity import Identity
+
+    genesis = Genesis.load(home.genesis)
+    chosen = settings.load(home.settings)
+    pid = lock.holder(home.lock)
+    track = output.track_id(home, None)
+    best = store.best(track)
+    peer_id = Identity.load(home.key).peer_id
+    mine = [row for row in store.results(track) if row.author == peer_id]
+    local = time.localtime()
+    return {
+        "home": str(home.path),
+        "network": genesis.network_id,
+        "network_name": genesis.name,
+        "peer_id": peer_id,
+        "name": chosen.name,
+        "running": pid is not None,
+        "pid": pid,
+        "paused": store.local_get(CONTROL_KEY) == "pause",
+        "hours": chosen.hours,
+        "within_hours": settings.may_run(chosen.hours, local.tm_hour * 60 + local.tm_min),
+        "now": _now(store) if pid is not None else None,
+        "track": track,
+        "track_name": output.track_names(home).get(track, track[:10]),
+        "records": store.count(),
+        "waiting_to_be_sent": len(store.outbox(1000)),
+        "results": len(store.results(track)),
+        "results_mine": {state: sum(row.status == state for row in mine) for state in output.COLOURS},
+        "best": None if best is None else output.result_json(best),
+        "gain": _against_root(store, best.id) if best is not None else None,
+    }
+
+
+def _now(store: Store) -> dict[str, Any] | None:
+    """Return what the running node says that it does; None where it says nothing that makes sense."""
+    said = store.local_get(NODE_KEY)
+    try:
+        found = json.loads(said) if said else None
+    except json.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _against_root(store: Store, identifier: str) -> float | None:
+    """Return by how much a result is better than the baseline that its line goes back to."""
+    from node.cli import sources
+
+    row = store.result(identifier)
+    if row is None:
+        return None
+    root = sources.root(store, row)
+    if root.value is None or row.value is None:
+        return None
+    return root.value - row.value if row.direction == "min" else row.value - root.value
+
+
+def _print(document: dict[str, Any]) -> None:
+    pairs = [("node", _who(document)), ("state", _state(document))]
+    now = document["now"]
+    if now:
+        pairs += _doing(now)
+    best = document["best"]
+    if best is None:
+        pairs.append(("best", "none yet: the first run, the baseline, takes a few minutes"))
+    else:
+        gain = "" if document["gain"] is None else f"  {text.signed(document['gain'])} against its baseline"
+        what = text.printable(best["description"], 60)
+        pairs.append(("best", f"{text.number(best['value'])}  {text.short(best['id'])}  {what}{gain}"))
+    mine = [f"{count} {name.replace('_', ' ')}" for name, count in document["results_mine"].items() if count]
+    pairs.append(("mine", ", ".join(mine) or "no results yet"))
+    waiting = document["waiting_to_be_sent"]
+    held = f"{text.plural(document['records'], 'record')}, {document['results']} of them results on this track"
+    pairs.append(("memory", held + (f"; {waiting} wait for a network" if waiting else "")))
+    name = text.printable(document["network_name"])
+    pairs.append(("network", f"{name} ({document['network'][:10]}), track {text.printable(document['track_name'])}"))
+    pairs.append(("home", document["home"]))
+    output.facts(pairs)
+
+
+def _who(document: dict[str, Any]) -> str:
+    name = text.printable(document["name"])
+    return f"{name}  {document['peer_id']}" if name else str(document["peer_id"])
+
+
+def _state(document: dict[str, Any]) -> str:
+    if document["paused"]:
+        state = click.style("paused", fg="yellow") + "; `autoresearch resume` lets it go on"
+    elif not document["running"]:
+        return "stopped; `autoresearch join` starts it"
+    elif not document["within_hours"]:
+        state = click.style("waiting", fg="yellow") + f" for its hours, {text.printable(document['hours'])}"
+    else:
+        state = click.style("researching", fg="green")
+    return f"{state} (process {document['pid']})" if document["running"] else f"{state}; no node is running"
+
+
+def _doing(now: dict[str, Any]) -> list[tuple[str, str]]:
+    pairs = []
+    what = [str(now[name]) for name in ("phase", "description") if now.get(name)]
+    if what:
+        pairs.append(("doing", text.printable(" · ".join(what))))
+    progress = now.get("progress")
+    if isinstance(progress, int | float):
+        filled = round(max(0.0, min(1.0, progress)) * 30)
+        pairs.append(("progress", f"{'█' * filled}{'░' * (30 - filled)} {progress:.0%}"))
+    updated = now.get("updated_ms")
+    if isinstance(updated, int):
+        silent_s = time.time() - updated / 1000
+        if silent_s > SILENT_S:
+            pairs.append(("heard", click.style(f"nothing for {text.seconds(silent_s)}", fg="yellow")))
+    return pairs

@@ -1,0 +1,180 @@
+"""`hypothesis`, `insight` and `submit`: what people add to the collective memory; none of it needs a GPU."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ensue.errors import BadScript, BlobMissing, InvalidBody, UserError
+from node import text
+from node.cli import output
+from node.home import Home
+
+if TYPE_CHECKING:
+    from ensue.record import Record
+    from ensue.store import Blob, Store
+
+EVIDENCE_KINDS = ("result",)
+
+
+@click.command(short_help="Publish an idea for others to try.")
+@click.argument("words", nargs=-1, required=True)
+@click.option(
+    "--change", "-c", "changes", multiple=True, metavar="KNOB=VALUE", help="A constant to change; repeatable."
+)
+@click.option("--parent", metavar="ID", help="The result to build on; default: the best.")
+@output.of_track
+@output.as_json
+def hypothesis(
+    words: tuple[str, ...], changes: tuple[str, ...], parent: str | None, track: str | None, in_json: bool
+) -> None:
+    """Publish the idea WORDS; with --change a node can try it as it stands."""
+    with output.replica() as (home, store):
+        wanted = output.track_id(home, track)
+        found = store.resolve(parent, kinds=["result"]) if parent else None
+        best = store.result(found) if found else store.best(wanted)
+        body: dict[str, Any] = {
+            "track": wanted,
+            "text": _spoken(words),
+            "change": [_change(change, _source(store, best.source if best else None)) for change in changes],
+            "source": None,
+            "parent": found,
+        }
+        _publish(home, store, "hypothesis", body, in_json)
+
+
+def _spoken(words: tuple[str, ...]) -> str:
+    if words == ("-",):
+        return click.get_text_stream("stdin").read(100_000).strip()
+    return " ".join(words).strip()
+
+
+def _source(store: Store, sha256: str | None) -> str | None:
+    if sha256 is None:
+        return None
+    try:
+        return store.blob(sha256).decode("utf-8", "replace")
+    except BlobMissing:
+        return None
+
+
+def _change(spelled: str, source: str | None) -> dict[str, Any]:
+    """Return KNOB=VALUE as a change; the old value comes from the script, and an unknown knob is refused."""
+    from experiments import knobs
+
+    name, equals, value = spelled.partition("=")
+    name = name.strip()
+    if not equals or not name or not value.strip():
+        raise click.BadParameter(f"{spelled!r} is not KNOB=VALUE", param_hint="--change")
+    try:
+        new: object = ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        new = value.strip()
+    if source is None:
+        return {"knob": name, "old": None, "new": new}
+    known = knobs.read(source)
+    name = next((knob for knob in known if knob.lower() == name.lower()), name)
+    if name not in known:
+        near = difflib.get_close_matches(name.upper(), known, n=1) or sorted(known)[:8]
+        raise UserError(f"the script has no constant {text.printable(name, 60)}: did you mean {', '.join(near)}?")
+    knobs.apply(source, {name: new}, bounded=False)
+    return {"knob": name, "old": known[name].value, "new": new}
+
+
+@click.command(short_help="Publish a lesson with the results that carry it.")
+@click.argument("words", nargs=-1, required=True)
+@click.option("--evidence", "-e", multiple=True, metavar="ID", help="A result that carries it; repeatable.")
+@click.option("--scope", default="", metavar="TEXT", help='Where it holds, such as "depth 4 and below".')
+@click.option(
+    "--valid-days", type=click.IntRange(min=1), metavar="N", help="After so many days it should be looked at anew."
+)
+@output.of_track
+@output.as_json
+def insight(
+    words: tuple[str, ...],
+    evidence: tuple[str, ...],
+    scope: str,
+    valid_days: int | None,
+    track: str | None,
+    in_json: bool,
+) -> None:
+    """Publish the lesson WORDS."""
+    with output.replica() as (home, store):
+        body = {
+            "track": output.track_id(home, track),
+            "text": _spoken(words),
+            "evidence": list(dict.fromkeys(store.resolve(found, kinds=EVIDENCE_KINDS) for found in evidence)),
+            "scope": scope,
+            "valid_days": valid_days,
+        }
+        _publish(home, store, "insight", body, in_json)
+
+
+@click.command(short_help="Publish a ready train.py for nodes to run.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--message", "-m", default="", metavar="TEXT", help="What it changes and why; default: found by comparing."
+)
+@output.of_track
+@output.as_json
+def submit(file: Path, message: str, track: str | None, in_json: bool) -> None:
+    """Check FILE and publish it; nodes of this track will run it."""
+    from ensue.store import Blob
+    from experiments import track as tracks
+    from experiments.experiment import changes, describe, experiment_key
+    from node import script
+
+    with output.replica() as (home, store):
+        wanted = output.track_id(home, track)
+        name = output.track_names(home).get(wanted, wanted)
+        source = script.read(file, tracks.load(track or name).source_bytes_max)
+        best = store.best(wanted)
+        old = _source(store, best.source if best else None)
+        _refuse_known(store, experiment_key(wanted, old, source), source == old)
+        change = changes(old, source)[:32] if old is not None else []
+        blob = Blob(source.encode(), parent=best.source if best and old is not None else None)
+        body = {
+            "track": wanted,
+            "text": message.strip() or describe(change) or f"try {file.name}",
+            "change": change,
+            "source": blob.sha256,
+            "parent": best.id if best else None,
+        }
+        _publish(home, store, "hypothesis", body, in_json, [blob])
+
+
+def _refuse_known(store: Store, experiment: str, same: bool) -> None:
+    if same:
+        raise BadScript("this script is the best one already: change something before you submit it")
+    taken = store.experiment_taken(experiment)
+    if taken is not None:
+        raise UserError(f"this experiment was made or claimed already: see `autoresearch show {taken[:10]}`")
+
+
+def _publish(
+    home: Home, store: Store, kind: str, body: dict[str, Any], in_json: bool, blobs: list[Blob] | None = None
+) -> None:
+    """Sign, store and report one record; it reaches others through the outbox."""
+    from ensue.identity import Identity
+    from node import settings
+
+    identity = Identity.load(home.key)
+    name = settings.load(home.settings).name
+    try:
+        record: Record = store.append(identity, kind, body | {"agent": name}, blobs or [])
+    except InvalidBody as error:
+        raise UserError(str(error)) from error
+    if in_json:
+        output.print_json(
+            {"id": record.id, "kind": kind, "author": record.author, "seq": record.seq, "body": record.body}
+        )
+        return
+    click.echo(
+        f"{click.style('published', fg='green')} {kind} {record.id[:10]}: {text.printable(record.body['text'], 80)}"
+    )
+    if kind == "hypothesis":
+        output.note("Nodes of this track will try it; `autoresearch join` makes this machine one of them.")

@@ -1,0 +1,116 @@
+"""`leaderboard` and `best`: who leads, with what, and by how much."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from node import text
+from node.cli import output, sources
+from node.home import Home
+
+if TYPE_CHECKING:
+    from ensue.store import ResultRow, Store
+
+BY = ("result", "agent", "account", "class", "author")
+LEVELS = ("recorded", "official", "confirmed")
+
+
+@click.command(short_help="Rank results, agents, authors or hardware classes.")
+@click.option("--by", type=click.Choice(BY), default="result", show_default=True, help="What is ranked, by its best.")
+@click.option("--level", type=click.Choice(LEVELS), default="recorded", show_default=True, help="Believed how far.")
+@output.positive("--limit", 20, "At most so many rows.")
+@output.of_track
+@output.as_json
+def leaderboard(by: str, level: str, limit: int, track: str | None, in_json: bool) -> None:
+    """Rank the results of a track; the gain is against the parent that a script was made from."""
+    with output.replica() as (home, store):
+        wanted = output.track_id(home, track)
+        ranked = store.leaderboard(wanted, by=by, limit=limit, level=level)
+        if in_json:
+            output.print_json([output.result_json(row) for row in ranked])
+            return
+        name = output.track_names(home).get(wanted, wanted[:10])
+        if not ranked:
+            _nothing(name, level)
+            return
+        _heading(ranked[0], name, by, store.best(wanted))
+        _table(ranked, by, store)
+
+
+def _nothing(track: str, level: str) -> None:
+    if level == "recorded":
+        click.echo(
+            f"No results on {text.printable(track)} yet: run `autoresearch join`, the first takes a few minutes."
+        )
+    else:
+        click.echo(f"No {level} results on {text.printable(track)}: nobody has verified or rerun one yet.")
+
+
+def _heading(first: ResultRow, track: str, by: str, best: ResultRow | None) -> None:
+    better = "lower is better" if first.direction == "min" else "higher is better"
+    words = f"{text.printable(track)} · {text.printable(first.metric)}, {better}"
+    output.title(words if by == "result" else f"{words} · best of each {by}")
+    if best is None:
+        output.note("nothing kept yet")
+
+
+def _table(ranked: list[ResultRow], by: str, store: Store) -> None:
+    now_ms = int(time.time() * 1000)
+    cells, colours = [], []
+    for place, row in enumerate(ranked, 1):
+        cells.append(
+            [
+                str(place) if row.value is not None else text.NONE,
+                text.number(row.value),
+                text.signed(output.gain(row, store)),
+                f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}",
+                text.short(row.id),
+                text.who(row.agent, row.author),
+                text.printable(row.hardware_class, 28),
+                text.ago(row.received_ms, now_ms),
+                text.printable(row.description) + "".join(f" [{flag}]" for flag in row.flags),
+            ]
+        )
+        colours.append(output.COLOURS[row.status])
+    heads = ["#", text.printable(ranked[0].metric, 16), "gain", "status", "id", "by", "hardware", "when", "what"]
+    output.rows(heads, cells, ">>><<<<><", colours)
+
+
+@click.command(short_help="Show the best result, its script, or its change.")
+@click.option("--class", "hardware_class", metavar="C", help="The best on one hardware class.")
+@click.option("--source", "as_source", is_flag=True, help="Print its train.py.")
+@click.option("--diff", "as_diff", is_flag=True, help="Print how its train.py differs from the baseline.")
+@output.of_track
+@output.as_json
+def best(hardware_class: str | None, as_source: bool, as_diff: bool, track: str | None, in_json: bool) -> None:
+    """Show the best kept result of a track."""
+    if as_source and as_diff:
+        raise click.UsageError("--source and --diff exclude each other: choose one.")
+    with output.replica() as (home, store):
+        wanted = output.track_id(home, track)
+        row = store.best(wanted, hardware_class=hardware_class)
+        if row is None:
+            _no_best(home, store, wanted, hardware_class, in_json)
+        elif as_source:
+            sources.print_source(store, row.source, in_json)
+        elif as_diff:
+            sources.print_diff(store, sources.root(store, row), row, in_json)
+        elif in_json:
+            output.print_json(output.result_json(row))
+        else:
+            sources.print_result(home, store, row)
+
+
+def _no_best(home: Home, store: Store, track: str, hardware_class: str | None, in_json: bool) -> None:
+    if in_json:
+        output.print_json(None)
+    elif hardware_class is None:
+        name = text.printable(output.track_names(home).get(track, track[:10]))
+        click.echo(f"Nothing kept on {name} yet: run `autoresearch join`, its first run is the baseline.")
+    else:
+        classes = sorted({row.hardware_class for row in store.leaderboard(track, by="class", limit=100)})
+        known = ", ".join(text.printable(name) for name in classes) or "none so far"
+        click.echo(f"Nothing kept on hardware class {text.printable(hardware_class, 60)}: there are {known}.")

@@ -1,0 +1,181 @@
+"""`show`, `diff`, `log` and `lineage`: single records, in full, in order, and in their family."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ensue.errors import UserError
+from node import text
+from node.cli import output, sources
+from node.cli.tree import family
+
+if TYPE_CHECKING:
+    from ensue.record import Record
+    from ensue.store import Store
+
+
+@click.command(short_help="Show one record in full.")
+@click.argument("id")
+@click.option("--source", "as_source", is_flag=True, help="Print its script.")
+@click.option("--log", "as_log", is_flag=True, help="Print what its run printed.")
+@output.as_json
+def show(id: str, as_source: bool, as_log: bool, in_json: bool) -> None:
+    """Show the record whose id begins with ID (four characters or more)."""
+    with output.replica() as (home, store):
+        found = store.resolve(id)
+        row = store.result(found)
+        if as_source:
+            sources.print_source(store, sources.source_of(store, found), in_json)
+        elif as_log:
+            if row is None or row.log is None:
+                raise UserError(f"{found[:10]} kept no output: only results whose run printed something have one")
+            sources.print_source(store, row.log, in_json)
+        elif in_json:
+            output.print_json(_document(store, found))
+        elif row is not None:
+            sources.print_result(home, store, row)
+        else:
+            _print_record(store.get(found))
+
+
+def _document(store: Store, identifier: str) -> dict[str, Any]:
+    """Return a record as JSON; a result has its promised fields at the top and its change beside them."""
+    record = store.get(identifier)
+    row = store.result(identifier)
+    if row is None:
+        return _envelope(record) | {"body": record.body}
+    return output.result_json(row) | _envelope(record) | {"change": record.body.get("change", [])}
+
+
+def _envelope(record: Record) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "kind": record.kind,
+        "author": record.author,
+        "seq": record.seq,
+        "prev": record.prev,
+        "created_at": text.iso(record.time_ms),
+    }
+
+
+def _print_record(record: Record) -> None:
+    click.secho(f"{text.printable(record.kind)}  {summary(record)}", bold=True)
+    pairs = [
+        ("id", record.id),
+        ("by", text.printable(record.author)),
+        ("number", f"{record.seq} of its author"),
+        ("when", f"{text.clock(record.time_ms)} by its author's clock"),
+    ]
+    for name, value in record.body.items():
+        words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        pairs.append((text.printable(name, 24), text.block(words)))
+    output.facts(pairs)
+
+
+@click.command(short_help="Compare the scripts of two results.")
+@click.argument("id")
+@click.argument("other", required=False)
+@output.as_json
+def diff(id: str, other: str | None, in_json: bool) -> None:
+    """Print how a script became another: from the parent of ID to ID, or from ID to OTHER."""
+    with output.replica() as (_, store):
+        new = store.resolve(other or id)
+        old = store.resolve(id) if other else _parent(store, new)
+        rows = [store.result(old), store.result(new)]
+        values = [text.number(row.value) for row in rows if row is not None]
+        pair = [(found, sources.source_of(store, found)) for found in (old, new)]
+        sources.compare(store, pair[0], pair[1], " → ".join(values) if len(values) == 2 else "", in_json)
+
+
+def _parent(store: Store, identifier: str) -> str:
+    parent = store.get(identifier).body.get("parent")
+    if not isinstance(parent, str):
+        raise UserError(f"{identifier[:10]} has no parent to compare with: name a second id")
+    return store.resolve(parent)
+
+
+@click.command(short_help="List records, newest last.")
+@click.option("--author", metavar="A", help="Only records of this peer id, its ending, or this node name.")
+@click.option("--kind", metavar="K", help="Only records of this kind, such as result or hypothesis.")
+@output.positive("--limit", 50, "At most so many, the newest.")
+@output.as_json
+def log(author: str | None, kind: str | None, limit: int, in_json: bool) -> None:
+    """List records in the order in which they arrived here, one a line."""
+    with output.replica() as (_, store):
+        newest: deque[Record] = deque(maxlen=limit)
+        for record in store.records(kind=kind):
+            if author is None or _written_by(record, author):
+                newest.append(record)
+    if in_json:
+        output.print_json([_envelope(record) | {"body": record.body} for record in newest])
+        return
+    if not newest:
+        click.echo("No such records: `autoresearch log` without options lists all, `autoresearch join` makes some.")
+        return
+    cells = [
+        [
+            text.clock(record.time_ms),
+            text.short(record.id),
+            text.who(str(record.body.get("agent", "")), record.author),
+            str(record.seq),
+            text.printable(record.kind, 12),
+            summary(record),
+        ]
+        for record in newest
+    ]
+    colours = [output.COLOURS.get(str(record.body.get("status"))) for record in newest]
+    output.rows(["author's time", "id", "by", "no.", "kind", "what"], cells, "<<<><<", colours)
+
+
+def _written_by(record: Record, author: str) -> bool:
+    ending = author.lstrip("…")
+    return (
+        record.author == author
+        or (len(ending) >= 4 and record.author.endswith(ending))
+        or (record.body.get("agent") == author)
+    )
+
+
+def summary(record: Record) -> str:
+    """Return what a record says in one line."""
+    body = record.body
+    if record.kind == "result":
+        value = body.get("value")
+        number = text.number(value) if isinstance(value, float | int) else str(body.get("status")).replace("_", " ")
+        return text.printable(f"{number}  {body.get('description')}")
+    if record.kind == "claim":
+        said = body.get("expectation")
+        expected = (
+            f"  expecting {text.number(said['mean'])} ± {text.number(said['sd'])}" if isinstance(said, dict) else ""
+        )
+        return text.printable(f"{body.get('description')}{expected}")
+    if record.kind == "retraction":
+        return text.printable(f"{str(body.get('target'))[:10]}: {body.get('reason')}")
+    return text.printable(str(body.get("text", "")))
+
+
+@click.command(short_help="Draw a result's ancestors and descendants.")
+@click.argument("id")
+@output.as_json
+def lineage(id: str, in_json: bool) -> None:
+    """Draw the line from the beginning to ID, and everything that was tried on top of it."""
+    with output.replica() as (_, store):
+        row = store.result(store.resolve(id, kinds=["result"]))
+        if row is None:
+            raise UserError(f"{text.printable(id, 40)} is not a result: `autoresearch leaderboard` lists them")
+        ancestors, descendants = store.lineage(row.id)
+        if in_json:
+            output.print_json(
+                {
+                    "result": output.result_json(row),
+                    "ancestors": [output.result_json(found) for found in ancestors],
+                    "descendants": [output.result_json(found) for found in descendants],
+                }
+            )
+            return
+        for line in family(row, ancestors, descendants, output.columns()):
+            click.echo(line)

@@ -1,0 +1,70 @@
+"""A family of results drawn as a tree: the line down to one result, then everything built on it.
+
+An only child stays in its parent's column, so a long line of improvements does not wander off to the right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from node import text
+from node.cli import output
+
+if TYPE_CHECKING:
+    from ensue.store import ResultRow
+
+INDENT_MAX = 40
+
+
+def family(
+    row: ResultRow, ancestors: Sequence[ResultRow], descendants: Sequence[ResultRow], columns: int
+) -> Iterator[str]:
+    """Yield the lines of the tree, oldest ancestor first; `row` itself is bold."""
+    known = {ancestor.id: ancestor for ancestor in ancestors}
+    chain: list[ResultRow] = []
+    found = known.get(row.parent or "")
+    while found is not None and len(chain) < len(known):
+        chain.append(found)
+        found = known.get(found.parent or "")
+    above: ResultRow | None = None
+    for ancestor in reversed(chain):
+        yield _line("", ancestor, above, columns)
+        above = ancestor
+    yield from _below(row, above, descendants, columns)
+
+
+def _below(row: ResultRow, parent: ResultRow | None, descendants: Sequence[ResultRow], columns: int) -> Iterator[str]:
+    children: dict[str, list[ResultRow]] = {}
+    for found in descendants:
+        children.setdefault(found.parent or "", []).append(found)
+    seen: set[str] = set()
+    waiting: list[tuple[str, str, ResultRow, ResultRow | None]] = [("", "", row, parent)]
+    while waiting:
+        prefix, under, current, above = waiting.pop()
+        if current.id in seen:
+            continue
+        seen.add(current.id)
+        yield _line(prefix, current, above, columns, bold=current.id == row.id)
+        below = children.get(current.id, [])
+        if len(below) == 1:
+            waiting.append((under, under, below[0], current))
+            continue
+        for place, child in reversed(list(enumerate(below))):
+            last = place == len(below) - 1
+            waiting.append((under + ("└─ " if last else "├─ "), under + ("   " if last else "│  "), child, current))
+
+
+def _line(prefix: str, row: ResultRow, parent: ResultRow | None, columns: int, bold: bool = False) -> str:
+    better: float | None = None
+    if parent is not None and parent.value is not None and row.value is not None:
+        better = parent.value - row.value if row.direction == "min" else row.value - parent.value
+    shown = prefix if len(prefix) <= INDENT_MAX else "…" + prefix[-INDENT_MAX:]
+    value = text.number(row.value) if row.value is not None else row.status.replace("_", " ")
+    words = f"{text.short(row.id)}  {value}  {text.signed(better) if better is not None else '':>7}  "
+    what = text.printable(row.description) + "".join(f" [{flag}]" for flag in row.flags)
+    room = max(columns - text.width(shown + words) - 2, 20)
+    mark = click.style(output.MARKS[row.status], fg=output.COLOURS[row.status])
+    return f"{click.style(shown, dim=True)}{mark} {click.style(words + text.fit(what, room), bold=bold)}"

@@ -23,13 +23,12 @@ import numpy as np
 
 from ensue.errors import DataDamaged, DiskFull, TrackError
 from experiments import recipe
+from experiments.fetch import fetch
 from experiments.tokenizer import Tokens
 from experiments.track import LOCK_NAME, Progress, Source, Track, TrackData, load
 
 FORMAT_VERSION = 1
 MANIFEST_BYTES_MAX = 64 * 1024
-HASH_CHUNK_BYTES = 1 << 20
-SOURCE_BYTES_MAX = 2 << 30  # of one download
 FILES = ("train.u16", "val.u16", "token_bytes.i32")
 
 
@@ -68,25 +67,34 @@ def _build(track: Track, cache_dir: Path, folder: Path, on_progress: Progress) -
     shutil.rmtree(building, ignore_errors=True)  # what a killed process left; the lock is ours
     shutil.rmtree(folder, ignore_errors=True)  # a folder without a manifest
     building.mkdir()
-    tokenizer = recipe.learn(
-        track.recipe, track.vocab_size, paths, lambda done: on_progress("learning the tokenizer", done)
-    )
-    files: dict[str, dict[str, Any]] = {}
-    for split, name in (("train", "train.u16"), ("val", "val.u16")):
-        texts = recipe.documents(
-            track.recipe,
-            paths,
-            "train" if split == "train" else "val",
-            lambda done, split=split: on_progress(f"encoding {split}", done),  # type: ignore[misc]
-        )
-        files[name] = _write(building / name, recipe.tokens(tokenizer, texts))
-    files["token_bytes.i32"] = _write(building / "token_bytes.i32", iter([tokenizer.token_bytes]))
-    manifest = {"version": FORMAT_VERSION, "bos": tokenizer.bos, "files": files}
-    (building / "manifest.json").write_text(json.dumps(manifest, sort_keys=True), encoding="ascii")
-    _sync(building / "manifest.json")
-    _sync(building)
-    building.rename(folder)
-    _sync(folder.parent)
+    try:
+        manifest = _fill(track, building, paths, on_progress)
+        (building / "manifest.json").write_text(json.dumps(manifest, sort_keys=True), encoding="ascii")
+        _sync(building / "manifest.json")
+        _sync(building)
+        building.rename(folder)
+        _sync(folder.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _fill(track: Track, building: Path, paths: dict[str, Path], on_progress: Progress) -> dict[str, Any]:
+    """Write the files of a data folder; return its manifest."""
+
+    def telling(what: str) -> recipe.Done:
+        return lambda done: on_progress(what, done)
+
+    def texts(split: recipe.Split) -> Iterator[str]:
+        return recipe.documents(track.recipe, paths, split, telling(f"encoding {split}"))
+
+    tokenizer = recipe.learn(track.recipe, track.vocab_size, paths, telling("learning the tokenizer"))
+    val = recipe.first(recipe.tokens(tokenizer, texts("val")), track.val_tokens_max)
+    files = {
+        "train.u16": _write(building / "train.u16", recipe.tokens(tokenizer, texts("train"))),
+        "val.u16": _write(building / "val.u16", val),
+        "token_bytes.i32": _write(building / "token_bytes.i32", iter([tokenizer.token_bytes])),
+    }
+    return {"version": FORMAT_VERSION, "bos": tokenizer.bos, "files": files}
 
 
 def _write(path: Path, arrays: Iterator[Any]) -> dict[str, Any]:
@@ -152,7 +160,18 @@ def _source_path(track: Track, source: Source, cache_dir: Path, on_progress: Pro
 
 
 def _download(source: Source, cache_dir: Path, on_progress: Progress) -> Path:
-    raise TrackError(f"{source.name} must be fetched from {source.url}.")
+    """Return where the source of a url lies in the cache, fetched if it is not there."""
+    assert source.url is not None
+    folder = cache_dir / "sources"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{hashlib.sha256(source.url.encode()).hexdigest()[:16]}-{source.name}"
+
+    def tell(here: int, total: int | None) -> None:
+        on_progress(f"fetching {source.name}", here / total if total else 0.0)
+
+    with _locked(folder / ".lock"):
+        fetch(source.url, path, sha256=source.sha256, size_bytes=source.size_bytes, on_progress=tell)
+    return path
 
 
 def _pin_sources(track: Track, cache_dir: Path, on_progress: Progress) -> Track:
@@ -177,8 +196,10 @@ def _write_lock(track: Track) -> None:
         fresh.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="ascii")
         _sync(fresh)
         fresh.replace(path)
-    except PermissionError as error:
-        raise TrackError(f"{path} cannot be written; copy the track's folder to where you may write.") from error
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise TrackError(f"{path} cannot be written; copy the track's folder to where you may write.") from error
+        raise
 
 
 @contextlib.contextmanager

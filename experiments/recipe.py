@@ -69,6 +69,16 @@ def tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[Tokens]:
                 yield np.concatenate([bos, ids])
 
 
+def first(arrays: Iterable[Tokens], tokens_max: int) -> Iterator[Tokens]:
+    """Yield arrays until `tokens_max` tokens are out; the last is cut."""
+    left = tokens_max
+    for array in arrays:
+        yield array[:left]
+        left -= len(array)
+        if left <= 0:
+            return
+
+
 def rows(val_tokens: Tokens, seq_len: int, rows_max: int) -> tuple[Tokens, Tokens]:
     """Return the main slice and the hold-out pool, each of shape (n, seq_len + 1).
 

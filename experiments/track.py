@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ensue.errors import TrackError
+from experiments.definition import DEFINITION_BYTES_MAX, Definition, Number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +25,6 @@ SCORING_VERSION = 1  # raise it whenever the same logits would get another value
 TRACKS_FOLDER = Path(__file__).with_name("tracks")
 DEFAULT_TRACK = "sotu"
 LOCK_NAME = "shards.lock"  # hashes of sources that could not be written into track.toml beforehand
-DEFINITION_BYTES_MAX = 64 * 1024
 SOURCES_MAX = 256
 FROZEN_MODULES = ("recipe.py", "tokenizer.py")  # a changed byte in these may change the tokens, hence the id
 
@@ -90,6 +88,11 @@ class Track:
     score_s_max: float
     recipe: Recipe
 
+    @property
+    def val_tokens_max(self) -> int:
+        """Return how many tokens of validation can be used at all."""
+        return self.rows_max * (self.seq_len + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class TrackData:
@@ -106,38 +109,24 @@ class TrackData:
     bos: int  # the token before every document
 
 
-@dataclass(frozen=True, slots=True)
-class _Number:
-    """One number in track.toml: where it stands, its bounds, and what it is when left out."""
-
-    section: str
-    key: str
-    low: float
-    high: float
-    default: float | None = None
-    whole: bool = True
-    field: str = ""
-
-
-_GIB = 1 << 30
 _NUMBERS = (
-    _Number("budget", "budget_s", 0.1, 86_400, whole=False),
-    _Number("budget", "setup_s", 0.1, 3_600, whole=False),
-    _Number("budget", "save_s", 0, 600, whole=False),
-    _Number("model", "seq_len", 2, 65_536),
-    _Number("model", "vocab_size", 256, 65_536),  # token ids are stored as uint16
-    _Number("model", "threads", 1, 256),
-    _Number("limits", "memory_bytes", 1 << 26, 1 << 42),
-    _Number("limits", "checkpoint_bytes", 1 << 10, 1 << 40, field="checkpoint_bytes_max"),
-    _Number("limits", "out_bytes", 1 << 10, 1 << 41),
-    _Number("limits", "processes", 1, 4_096),
-    _Number("limits", "source_bytes", 1 << 10, 1 << 20, 131_072, field="source_bytes_max"),
-    _Number("scoring", "batch_rows", 1, 4_096),
-    _Number("scoring", "rows_max", 4, 1 << 20, 1 << 16),
-    _Number("scoring", "holdout_rows", 1, 1 << 16, 64),
-    _Number("scoring", "probes", 1, 1 << 16),
-    _Number("scoring", "noise_sd", 0, 1e6, whole=False),
-    _Number("scoring", "score_s_max", 0.1, 36_000, whole=False),
+    Number("budget", "budget_s", 0.1, 86_400, whole=False),
+    Number("budget", "setup_s", 0.1, 3_600, whole=False),
+    Number("budget", "save_s", 0, 600, whole=False),
+    Number("model", "seq_len", 2, 65_536),
+    Number("model", "vocab_size", 256, 65_536),  # token ids are stored as uint16
+    Number("model", "threads", 1, 256),
+    Number("limits", "memory_bytes", 1 << 26, 1 << 42),
+    Number("limits", "checkpoint_bytes", 1 << 10, 1 << 40, field="checkpoint_bytes_max"),
+    Number("limits", "out_bytes", 1 << 10, 1 << 41),
+    Number("limits", "processes", 1, 4_096),
+    Number("limits", "source_bytes", 1 << 10, 1 << 20, 131_072, field="source_bytes_max"),
+    Number("scoring", "batch_rows", 1, 4_096),
+    Number("scoring", "rows_max", 4, 1 << 20, 1 << 16),
+    Number("scoring", "holdout_rows", 1, 1 << 16, 64),
+    Number("scoring", "probes", 1, 1 << 16),
+    Number("scoring", "noise_sd", 0, 1e6, whole=False),
+    Number("scoring", "score_s_max", 0.1, 36_000, whole=False),
 )
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -158,8 +147,9 @@ def load(name_or_path: str | Path) -> Track:
     folder = TRACKS_FOLDER / name_or_path if _NAME.fullmatch(str(name_or_path)) else Path(name_or_path)
     if not (folder / "track.toml").is_file() and (Path(name_or_path) / "track.toml").is_file():
         folder = Path(name_or_path)
-    definition = _Definition(folder / "track.toml")
-    return _build(folder.resolve(), definition)
+    if not (folder / "track.toml").is_file():
+        raise TrackError(f"There is no track at {folder}; choose one of {', '.join(available())}, or give a folder.")
+    return _build(folder.resolve(), Definition(folder / "track.toml"))
 
 
 def prepare(track: Track, cache_dir: Path, on_progress: Progress | None = None, *, pin: bool = False) -> TrackData:
@@ -173,68 +163,7 @@ def prepare(track: Track, cache_dir: Path, on_progress: Progress | None = None, 
     return data.prepare(track, cache_dir, on_progress or (lambda _what, _done: None), pin=pin)
 
 
-class _Definition:
-    """The content of a track.toml, read key by key so that a key nobody read is found to be a mistake."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            raw = path.read_bytes()
-        except OSError as error:
-            known = ", ".join(available())
-            raise TrackError(
-                f"No track at {path} ({error.strerror}); choose one of {known}, or give a folder."
-            ) from error
-        if len(raw) > DEFINITION_BYTES_MAX:
-            raise TrackError(
-                f"{path} is larger than {DEFINITION_BYTES_MAX} bytes; move what is not a setting out of it."
-            )
-        try:
-            self._content: dict[str, Any] = tomllib.loads(raw.decode("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise TrackError(f"{path} is not TOML ({error}); correct it.") from error
-
-    def fail(self, what: str) -> TrackError:
-        return TrackError(f"{self.path}: {what}; correct it.")
-
-    def take(self, section: str, key: str, default: Any = None) -> Any:
-        table = self._content.get(section, {}) if section else self._content
-        if not isinstance(table, dict):
-            raise self.fail(f"[{section}] must be a table")
-        value = table.pop(key, default)
-        if value is None:
-            raise self.fail(f"{key}{f' is missing from [{section}]' if section else ' is missing'}")
-        return value
-
-    def text(self, section: str, key: str, default: str | None = None, *, chars_max: int = 200) -> str:
-        value = self.take(section, key, default)
-        if not isinstance(value, str) or len(value) > chars_max or not value.isprintable():
-            raise self.fail(f"{key} must be one line of at most {chars_max} characters")
-        return value
-
-    def choice(self, section: str, key: str, choices: tuple[str, ...], default: str | None = None) -> Any:
-        value = self.take(section, key, default)
-        if value not in choices:
-            raise self.fail(f"{key} must be one of {', '.join(choices)}")
-        return value
-
-    def number(self, spec: _Number) -> float | int:
-        value = self.take(spec.section, spec.key, spec.default)
-        if isinstance(value, bool) or not isinstance(value, int if spec.whole else (int, float)):
-            raise self.fail(f"{spec.key} must be a {'whole ' if spec.whole else ''}number")
-        if not math.isfinite(value) or not spec.low <= value <= spec.high:
-            raise self.fail(f"{spec.key} must lie between {spec.low:g} and {spec.high:g}")
-        return int(value) if spec.whole else float(value)
-
-    def done(self) -> None:
-        for section, table in self._content.items():
-            if not isinstance(table, dict):
-                raise self.fail(f"unknown key {section}")
-            for key in table:
-                raise self.fail(f"unknown key {key} in [{section}]")
-
-
-def _build(folder: Path, definition: _Definition) -> Track:
+def _build(folder: Path, definition: Definition) -> Track:
     name = definition.text("", "name")
     if not _NAME.fullmatch(name):
         raise definition.fail("name must be lower-case letters, digits and dashes, at most 32")
@@ -251,7 +180,7 @@ def _build(folder: Path, definition: _Definition) -> Track:
     definition.done()
     if numbers["save_s"] >= numbers["budget_s"]:
         raise definition.fail("save_s must be shorter than budget_s")
-    data = _data_content(recipe, numbers["vocab_size"])
+    data = _data_content(recipe, numbers["vocab_size"], numbers["rows_max"] * (numbers["seq_len"] + 1))
     rules = {"scoring_version": SCORING_VERSION, "data": data}
     return Track(
         id=_digest({**texts, **numbers, **rules}),
@@ -265,7 +194,7 @@ def _build(folder: Path, definition: _Definition) -> Track:
     )
 
 
-def _recipe(folder: Path, definition: _Definition) -> Recipe:
+def _recipe(folder: Path, definition: Definition) -> Recipe:
     locked = _read_lock(folder / LOCK_NAME)
     entries = definition.take("data", "files")
     if not isinstance(entries, list) or not 1 <= len(entries) <= SOURCES_MAX:
@@ -279,16 +208,16 @@ def _recipe(folder: Path, definition: _Definition) -> Recipe:
     return Recipe(
         kind=definition.choice("data", "kind", ("text-xz", "parquet")),
         tokenizer=definition.choice("data", "tokenizer", ("bpe", "bytes"), "bpe"),
-        val_every=int(definition.number(_Number("data", "val_every", 2, 1_000, 20))),
+        val_every=int(definition.number(Number("data", "val_every", 2, 1_000, 20))),
         column=definition.text("data", "column", "text"),
-        bpe_chars=int(definition.number(_Number("data", "bpe_chars", 1, 1e10, 1_000_000_000))),
-        document_chars=int(definition.number(_Number("data", "document_chars", 1, 1e9, 1_000_000_000))),
+        bpe_chars=int(definition.number(Number("data", "bpe_chars", 1, 1e10, 1_000_000_000))),
+        document_chars=int(definition.number(Number("data", "document_chars", 1, 1e9, 1_000_000_000))),
         sources=sources,
         prepared=prepared or None,
     )
 
 
-def _source(entry: object, locked: Mapping[str, Any], definition: _Definition) -> Source:
+def _source(entry: object, locked: Mapping[str, Any], definition: Definition) -> Source:
     if not isinstance(entry, dict):
         raise definition.fail("[[data.files]] must be a table")
     unknown = set(entry) - {"name", "split", "sha256", "bytes", "url"}
@@ -325,11 +254,11 @@ def _read_lock(path: Path) -> dict[str, Any]:
     raise TrackError(f"{path} is damaged; restore it, or delete it and run autoresearch prepare --pin.")
 
 
-def _data_content(recipe: Recipe, vocab_size: int) -> dict[str, Any]:
+def _data_content(recipe: Recipe, vocab_size: int, val_tokens_max: int) -> dict[str, Any]:
     """Everything that decides the tokens. Where a source is fetched from does not: its hash does."""
     content: dict[str, Any] = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
     content["sources"] = [[source.name, source.split, source.sha256] for source in recipe.sources]
-    content["vocab_size"] = vocab_size
+    content |= {"vocab_size": vocab_size, "val_tokens_max": val_tokens_max}
     here = Path(__file__).parent
     content["modules"] = {name: hashlib.sha256((here / name).read_bytes()).hexdigest() for name in FROZEN_MODULES}
     return content
@@ -340,7 +269,7 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-def _baseline(folder: Path, definition: _Definition) -> Path:
+def _baseline(folder: Path, definition: Definition) -> Path:
     """Return the track's first script: its own, or for the default track the train.py at the root of the repository."""
     own = folder / "baseline.py"
     if own.is_file():

@@ -1,0 +1,55 @@
+"""`autoresearch doctor`: one verdict on this machine, line by line, with the fix beside each fault."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from node import text
+from node.cli import output
+from node.home import default_home
+
+COLOURS = {"ok": "green", "note": "cyan", "warn": "yellow", "fail": "red"}
+NAME_COLUMNS = 13
+
+
+@click.command(short_help="Check whether research can run here, and what to mend.")
+@click.option("--quick", is_flag=True, help="Leave out the device, whose trial takes some seconds.")
+@click.option(
+    "--backup-key", type=click.Path(path_type=Path), metavar="FILE", help="Copy this node's key to FILE first."
+)
+@output.as_json
+@click.pass_context
+def doctor(context: click.Context, quick: bool, backup_key: Path | None, in_json: bool) -> None:
+    """Try everything that research needs; exit 1 if it cannot run."""
+    from node import doctor as examination
+
+    home = default_home()
+    if backup_key is not None:
+        examination.back_up_key(home, backup_key)
+    checks = []
+    for check in examination.examine(home, quick=quick):
+        checks.append(check)
+        if not in_json:
+            verdict = click.style(f"{check.verdict:4}", fg=COLOURS[check.verdict], bold=check.verdict == "fail")
+            click.echo(f"{verdict}  {text.pad(check.name, NAME_COLUMNS)} {text.printable(check.found)}")
+            if check.fix:
+                click.echo(f"{'':6}{'':{NAME_COLUMNS}} {click.style('→ ' + text.printable(check.fix), fg='cyan')}")
+    verdict = examination.worst(checks)
+    if in_json:
+        output.print_json({"verdict": verdict, "checks": [asdict(check) for check in checks]})
+    else:
+        click.echo()
+        click.secho(_words(verdict), fg=COLOURS[verdict], bold=True)
+    if verdict == "fail":
+        context.exit(1)
+
+
+def _words(verdict: str) -> str:
+    if verdict == "fail":
+        return "Research cannot run here until what failed is mended."
+    if verdict == "warn":
+        return "Research can run; what is marked would make it better."
+    return "All is well: `autoresearch join` starts research."

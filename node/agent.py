@@ -1,0 +1,390 @@
+"""The loop of one device: think, claim, edit, run, sign, and again.
+
+Every change of state is written before the next step begins, in one transaction with the record it belongs to, so the
+loop can be killed anywhere and goes on at the next start (`recover`). It runs in the thread that it is called from:
+sandboxes die with the thread that started them. What it knows it shows through a view; it prints nothing.
+"""
+
+import contextlib
+import errno
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ensue.errors import DiskFull, ExperimentError
+from ensue.identity import Identity
+from ensue.kinds import Retraction
+from ensue.record import Record
+from ensue.store import Blob, ResultRow, Store
+from experiments import runner
+from experiments.device import Hardware
+from experiments.proposers import Proposer
+from experiments.sandbox import Level
+from experiments.track import Track, TrackData
+from experiments.workspace import Workspace
+from node import bodies, journal
+from node.control import Control
+from node.settings import Settings
+from node.think import Memory, Plan
+from node.view import Moment, Standing, Trying, View
+from verify.evidence import Verdict, judge
+
+DISK_RETRY_S = 5.0
+STATUS_EVERY_S = 2.0
+SEED_BITS = 31
+FAILURES_IN_A_ROW_MAX = 10
+STATUS_KEY = "node"
+
+Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a device's loop works with; fixed for one start."""
+
+    settings: Settings
+    name: str
+    identity: Identity
+    store: Store
+    track: Track
+    data: TrackData
+    hardware: Hardware
+    level: Level
+    workspace: Workspace
+    proposer: Proposer
+    runs: Path
+
+
+class Agent:
+    """Goes round the loop until `control` says stop or the number of experiments is reached."""
+
+    def __init__(self, bench: Bench, control: Control, view: View) -> None:
+        self.bench = bench
+        self._control = control
+        self._view = view
+        self._memory = Memory(
+            bench.store, bench.track, bench.hardware.hardware_class, ideas_share=bench.settings.ideas_share
+        )
+        self._mark = time.monotonic()
+        self._status: dict[str, object] = {}
+        self._status_written = 0.0
+        self._finished = 0
+        self._trained_tokens: tuple[float, int] | None = None
+
+    # ------------------------------------------------------------------ the loop
+
+    def run(self, experiments_max: int) -> int:
+        """Research until stopped; return how many experiments this call finished. 0 for `experiments_max` is no limit."""
+        self.recover()
+        failures = 0
+        while not self._control.stopping and (experiments_max == 0 or self._finished < experiments_max):
+            if not self._wait_until_allowed():
+                break
+            row = self._one()
+            if row is None:
+                continue
+            failures = failures + 1 if row.status == "crashed" else 0
+            if failures >= FAILURES_IN_A_ROW_MAX:
+                raise ExperimentError(
+                    f"{failures} experiments in a row crashed, the last with: {row.reason}: "
+                    "run `autoresearch doctor`, then `autoresearch run FILE` on the track's baseline"
+                )
+        return self._finished
+
+    def recover(self) -> None:
+        """Bring to its end what the last process was in the middle of, and clear away what it left."""
+        entry = journal.read(self.bench.store, self._device)
+        if entry is not None:
+            if entry.trained is not None and entry.track == self.bench.track.id:
+                self._view.note(f"going on where the last run stopped: {entry.description}")
+                self._announce(entry.description, "Trained before the last stop; only the scoring was missing.", None, None, None)
+                self._mark = time.monotonic()
+                self._score_and_sign(entry, runner.Trained.from_json(entry.trained))
+            else:
+                self._abandon(entry, "the node stopped while it was running")
+        if self.bench.runs.is_dir():
+            for left in self.bench.runs.iterdir():
+                shutil.rmtree(left, ignore_errors=True)
+
+    def _one(self) -> ResultRow | None:
+        """Do one experiment; return its result, or None if it was abandoned."""
+        self._phase("thinking")
+        plan = self._memory.plan(self.bench.proposer, seed=secrets.randbits(SEED_BITS))
+        parent_value = plan.parent.value if plan.parent else None
+        proposal = plan.proposal
+        self._announce(proposal.description, proposal.why, parent_value, proposal.mean, proposal.sd)
+        entry = self._persist(lambda: self._claim(plan))
+        if entry is None:
+            return None
+        trained = self._train(entry)
+        if trained is None or trained.status == "abandoned":
+            self._abandon(entry, "stopped by its owner")
+            return None
+        entry = entry.model_copy(update={"trained": trained.to_json()})
+        # Written before scoring: a crash from here on costs the scoring, never the training.
+        self._persist(lambda: self.bench.store.local_set(journal.key(self._device), entry.model_dump_json()))
+        return self._score_and_sign(entry, trained)
+
+    # ------------------------------------------------------------------ the steps
+
+    def _claim(self, plan: Plan) -> journal.Entry:
+        """Commit the script, sign and store the claim with it, and open the journal's entry, all or nothing."""
+        bench, proposal = self.bench, plan.proposal
+        data = proposal.source.encode("utf-8")
+        blob = Blob(data, parent=plan.parent.source if plan.parent else None)
+        parent_commit = bench.workspace.experiment(plan.parent.experiment) if plan.parent else None
+        body = bodies.claim(
+            plan, bench.track, blob.sha256, ttl_s=bench.settings.claim_ttl_s, agent=bench.name, proposer=bench.proposer.name
+        )
+        commit = bench.workspace.commit(
+            proposal.source, f"{body.description}\n\n{proposal.why}\n", parent_commit, name=plan.experiment
+        )
+        run_dir = bench.runs / f"{time.time_ns():x}"
+
+        def entry_of(record: Record) -> dict[str, str | None]:
+            self._entry = journal.Entry(
+                claim=record.id,
+                track=bench.track.id,
+                experiment=plan.experiment,
+                parent=body.parent,
+                commit=commit,
+                source=blob.sha256,
+                description=body.description,
+                change=[change.model_dump(include={"knob", "old", "new"}) for change in body.change],
+                mean=proposal.mean,
+                sd=proposal.sd,
+                hypothesis=proposal.hypothesis,
+                agent=body.agent,
+                proposer=body.proposer,
+                seed=secrets.randbits(SEED_BITS),
+                device=self._device,
+                run_dir=str(run_dir),
+            )
+            return {journal.key(self._device): self._entry.model_dump_json()}
+
+        bench.store.append(bench.identity, "claim", body, blobs=[blob], local=entry_of)
+        return self._entry
+
+    def _train(self, entry: journal.Entry) -> runner.Trained | None:
+        bench = self.bench
+        source = bench.store.blob(entry.source)
+        self._trained_tokens = None
+
+        def attempt() -> runner.Trained:
+            run_dir = Path(entry.run_dir)
+            shutil.rmtree(run_dir, ignore_errors=True)
+            run_dir.mkdir(parents=True)
+            return runner.train(
+                source,
+                bench.track,
+                bench.data,
+                seed=entry.seed,
+                device=bench.hardware.device,
+                run_dir=run_dir,
+                level=bench.level,
+                on_event=self._event,
+                control=self._control,
+            )
+
+        return self._persist(attempt)
+
+    def _score_and_sign(self, entry: journal.Entry, trained: runner.Trained) -> ResultRow | None:
+        """Measure what was trained, sign the result, keep or discard; None if a stop came while the disk was full."""
+        bench = self.bench
+        source = bench.store.blob(entry.source)
+
+        def attempt() -> runner.Outcome:
+            # A stop waits for the scoring: it takes seconds, and the training is paid for.
+            return runner.score(
+                trained,
+                source,
+                bench.track,
+                bench.data,
+                device=bench.hardware.device,
+                run_dir=Path(entry.run_dir),
+                level=bench.level,
+                on_event=self._event,
+                control=lambda: "run",
+            )
+
+        outcome = self._persist(attempt)
+        if outcome is None:
+            return None
+        verdict = self._judge(outcome)
+        row = self._persist(lambda: self._sign(entry, trained, outcome, verdict, source))
+        if row is None:
+            return None
+        if row.status == "kept" and entry.commit is not None:
+            bench.workspace.advance(entry.commit)
+        shutil.rmtree(entry.run_dir, ignore_errors=True)
+        self._finished += 1
+        self._view.finished(row, _verdict_words(row, verdict, entry), self.standing())
+        self._phase("between experiments")
+        return row
+
+    def _judge(self, outcome: runner.Outcome) -> Verdict | None:
+        """Compare with the best of this class as it stands now; None if there is no value."""
+        if outcome.value is None:
+            return None
+        bench = self.bench
+        best = bench.store.best(bench.track.id, hardware_class=bench.hardware.hardware_class)
+        return judge(
+            outcome.value,
+            best.value if best else None,
+            direction=bench.track.direction,
+            noise_sd=self._memory.noise_sd(),
+            alpha=bench.settings.keep_alpha,
+        )
+
+    def _sign(
+        self, entry: journal.Entry, trained: runner.Trained, outcome: runner.Outcome, verdict: Verdict | None, source: bytes
+    ) -> ResultRow:
+        """Store the signed result with its log and close the journal's entry, in one transaction."""
+        bench = self.bench
+        log = _tail(Path(trained.log), bench.settings.log_bytes_max) if trained.log else b""
+        blobs = [Blob(log)] if log else []
+        status = ("kept" if verdict.kept else "discarded") if verdict else outcome.status
+        facts = {
+            "status": status,
+            "reason": None if verdict else outcome.reason,
+            "sandbox": bench.level.name,
+            "log": blobs[0].sha256 if blobs else None,
+            "source_bytes": len(source),
+        }
+        wall_s = time.monotonic() - self._mark
+        measured_s = trained.setup_s + trained.train_wall_s + outcome.score_s
+        # A run that was trained before a crash has its training outside this process's stop watch.
+        times = {"wall_s": max(wall_s, measured_s), "overhead_s": max(0.0, wall_s - measured_s)}
+        body = bodies.result(entry, bench.track, bench.hardware, trained, outcome, times, facts)
+        record = bench.store.append(bench.identity, "result", body, blobs=blobs, local={journal.key(self._device): None})
+        # What follows until the next result counts as that one's overhead: no second goes unaccounted.
+        self._mark = time.monotonic()
+        return bench.store.result(record.id)
+
+    def _abandon(self, entry: journal.Entry, why: str) -> None:
+        """Withdraw a claim that will have no result; the experiment is free for others."""
+        bench = self.bench
+        body = Retraction(target=entry.claim, reason=f"abandoned: {why}")
+        with contextlib.suppress(DiskFull):  # then the next start does it
+            bench.store.append(bench.identity, "retraction", body, local={journal.key(self._device): None})
+        shutil.rmtree(entry.run_dir, ignore_errors=True)
+        self._view.note(f"abandoned: {entry.description} ({why})")
+
+    # ------------------------------------------------------------------ waiting and telling
+
+    def _wait_until_allowed(self) -> bool:
+        """Wait out a pause or closed hours; return False if the loop should end instead."""
+        waited = False
+        while not self._control.stopping and (reason := self._control.waiting()):
+            self._view.waiting(reason)
+            self._tell(phase=reason)
+            self._control.sleep(1.0)
+            waited = True
+        self._view.waiting(None)
+        if waited:
+            self._mark = time.monotonic()
+        return not self._control.stopping
+
+    def _persist(self, step: Callable[[], Kept]) -> Kept | None:
+        """Do a step that writes to the disk, again and again while the disk is full; None if a stop came first."""
+        while True:
+            try:
+                return step()
+            except DiskFull as error:
+                reason = str(error)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                reason = f"the disk is full ({error.filename or self.bench.runs}): make room, the node goes on by itself"
+            self._view.waiting(reason)
+            self._control.sleep(DISK_RETRY_S)
+            if self._control.stopping:
+                return None
+            self._view.waiting(None)
+
+    @property
+    def _device(self) -> str:
+        return self.bench.hardware.device
+
+    def standing(self) -> Standing:
+        """Return the best so far and the first value it is compared with."""
+        bench = self.bench
+        stats = bench.store.stats(bench.track.id)
+        return Standing(
+            best=self._memory.best(),
+            baseline=self._memory.baseline(),
+            experiments=stats.results,
+            kept=stats.by_status.get("kept", 0),
+        )
+
+    def _announce(self, description: str, why: str, parent: float | None, mean: float | None, sd: float | None) -> None:
+        number = self.standing().experiments + 1
+        self._view.trying(Trying(number, description, why, parent, mean, sd))
+        self._tell(description=description, number=number, progress=None)
+
+    def _phase(self, name: str) -> None:
+        self._view.phase(name)
+        self._tell(phase=name)
+
+    def _event(self, event: runner.Event) -> None:
+        match event:
+            case runner.Phase(name):
+                self._phase(name)
+            case runner.Note(text):
+                self._view.note(text)
+            case runner.Progress():
+                self._view.progress(self._moment(event))
+                if time.monotonic() - self._status_written >= STATUS_EVERY_S:
+                    self._tell(progress=round(event.fraction, 3))
+
+    def _moment(self, event: runner.Progress) -> Moment:
+        """Return the event with a speed: tokens over the time since the first one that named tokens."""
+        speed = None
+        now = time.monotonic()
+        if event.tokens:
+            if self._trained_tokens is None:
+                self._trained_tokens = (now, event.tokens)
+            since, first = self._trained_tokens
+            if now - since >= 1.0:
+                speed = (event.tokens - first) / (now - since)
+        return Moment(event.fraction, event.time_left_s, event.loss, event.step, speed)
+
+    def _tell(self, **facts: object) -> None:
+        """Write what `autoresearch status` shows."""
+        self._status.update(facts, device=self._device, updated_ms=time.time_ns() // 1_000_000)
+        self._status_written = time.monotonic()
+        with contextlib.suppress(DiskFull):
+            known = json.loads(self.bench.store.local_get(STATUS_KEY) or "{}")
+            self.bench.store.local_set(STATUS_KEY, json.dumps({**known, **self._status}))
+
+
+def _tail(path: Path, bytes_max: int) -> bytes:
+    """Return the end of a log, or nothing if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - bytes_max))
+            return file.read(bytes_max)
+    except FileNotFoundError:
+        return b""
+
+
+def _verdict_words(row: ResultRow, verdict: Verdict | None, entry: journal.Entry) -> str:
+    """Return in words why a result was kept or not, and how it met its expectation."""
+    if verdict is None:
+        return "no value"
+    if verdict.gain is None:
+        words = "the first value here"
+    elif verdict.kept:
+        words = f"better by {verdict.gain:.4f}, more than the {verdict.threshold:.4f} that noise explains"
+    elif verdict.gain > 0:
+        words = f"better by {verdict.gain:.4f}, which noise explains (up to {verdict.threshold:.4f})"
+    else:
+        words = f"worse by {-verdict.gain:.4f}"
+    if entry.mean is not None and row.value is not None:
+        words += f"; expected {entry.mean:.4f} ± {entry.sd or 0.0:.4f}"
+    return words

@@ -1,0 +1,92 @@
+"""From what the loop knows to the bodies of records, as strangers will read them.
+
+Texts are cut to the lengths that records allow here, so that a proposer's long description never costs a finished run.
+"""
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from ensue.kinds import AGENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, REASON_CHARS_MAX, Change, Claim, Expectation, Result
+from experiments.device import Hardware
+from experiments.runner import Outcome, Trained
+from experiments.track import Track
+from node.journal import Entry
+from node.think import Plan
+
+CONTENDED_BELOW = 0.85  # share of the promised processors that a run must have had not to count as contended
+
+
+def cut(text: str, chars_max: int) -> str:
+    """Return the text in NFC, on one line and at most `chars_max` characters long."""
+    line = " ".join(unicodedata.normalize("NFC", text).split())
+    return line if len(line) <= chars_max else line[: chars_max - 1] + "…"
+
+
+def claim(plan: Plan, track: Track, source_sha256: str, *, ttl_s: int, agent: str, proposer: str) -> Claim:
+    """Return the body that announces a plan before it runs."""
+    proposal = plan.proposal
+    expected = proposal.mean is not None
+    return Claim(
+        track=track.id,
+        experiment=plan.experiment,
+        parent=plan.parent.id if plan.parent else None,
+        source=source_sha256,
+        description=cut(proposal.description, DESCRIPTION_CHARS_MAX),
+        change=[Change(**change) for change in proposal.change],
+        expectation=Expectation(mean=proposal.mean or 0.0, sd=proposal.sd or 0.0) if expected else None,
+        hypothesis=proposal.hypothesis,
+        ttl_s=ttl_s,
+        agent=cut(agent, AGENT_CHARS_MAX),
+        proposer=cut(proposer, AGENT_CHARS_MAX),
+    )
+
+
+def result(
+    entry: Entry, track: Track, hardware: Hardware, trained: Trained, outcome: Outcome, times: Mapping[str, float], facts: Mapping[str, Any]
+) -> Result:
+    """Return the body of a finished experiment.
+
+    `times` holds overhead_s and wall_s; `facts` holds status, reason, sandbox, log and source_bytes.
+    """
+    status = facts["status"]
+    measured = status in ("kept", "discarded")
+    reason = facts["reason"]
+    share = trained.cpu_share
+    return Result(
+        track=track.id,
+        experiment=entry.experiment,
+        claim=entry.claim,
+        parent=entry.parent,
+        status=status,
+        metric=track.metric,
+        direction=track.direction,
+        value=outcome.value if measured else None,
+        holdout=outcome.holdout,
+        holdout_gap=outcome.holdout_gap,
+        holdout_gap_sd=outcome.holdout_gap_sd,
+        seed=entry.seed,
+        clock=track.clock,
+        budget_s=track.budget_s,
+        setup_s=trained.setup_s,
+        train_wall_s=trained.train_wall_s,
+        cpu_s=trained.cpu_s,
+        score_s=outcome.score_s,
+        overhead_s=times["overhead_s"],
+        wall_s=times["wall_s"],
+        cpu_share=share,
+        contended=share is not None and share < CONTENDED_BELOW,
+        tokens_reported=trained.tokens_reported,
+        hardware_class=hardware.hardware_class,
+        device=hardware.device,
+        sandbox=facts["sandbox"],
+        software=hardware.software,
+        source=entry.source,
+        source_bytes=facts["source_bytes"],
+        log=facts["log"],
+        description=entry.description,
+        change=[Change(**change) for change in entry.change],
+        reason=cut(reason, REASON_CHARS_MAX) if reason else None,
+        agent=entry.agent,
+        proposer=entry.proposer,
+    )

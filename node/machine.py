@@ -1,0 +1,76 @@
+"""What this machine is: its device with its measured speed, and the wall that it can put around scripts.
+
+The measurement is taken once and kept in the home folder, because a speed at the border between two classes would
+otherwise move a machine from one to the other between two starts.
+"""
+
+import contextlib
+import json
+import os
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+from ensue.errors import ExperimentError, SandboxUnavailable
+from experiments import device, sandbox
+from experiments.device import Hardware
+from experiments.sandbox import Level
+from experiments.track import Track
+from node.home import Home
+from node.settings import Settings
+
+STRENGTH_MIN = 2  # files, network and memory are held back; below that the owner has to insist
+STRENGTH_BEST = 3
+
+
+def hardware(home: Home, chosen: Settings, *, threads: int) -> Hardware:
+    """Return the device to use, measured at the first call and remembered; raises ExperimentError if no kernel runs.
+
+    A new device setting, number of threads or version of torch measures anew.
+    """
+    wanted = None if chosen.device == "auto" else chosen.device
+    key = f"{chosen.device} {threads} threads torch {metadata.version('torch')}"
+    known = _read(home.hardware)
+    if key in known:
+        with contextlib.suppress(ExperimentError):
+            return Hardware.from_json(known[key])
+    found = device.probe(wanted, threads=threads)
+    if home.path.is_dir():
+        known[key] = found.to_json()
+        scratch = home.hardware.with_name(f".{home.hardware.name}.{os.getpid()}")
+        scratch.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        scratch.replace(home.hardware)
+    return found
+
+
+def wall(chosen: Settings) -> Level:
+    """Return the strongest isolation here; raises SandboxUnavailable if it is weaker than the owner accepts."""
+    level = sandbox.detect()
+    if level.strength < STRENGTH_MIN and chosen.sandbox != "any":
+        raise SandboxUnavailable(
+            f"no strong sandbox on this machine (only {level.name}): install bubblewrap, or accept a weaker wall with "
+            "`autoresearch config set sandbox any`"
+        )
+    return level
+
+
+def bounded(track: Track, chosen: Settings) -> Track:
+    """Return the track with the memory that its owner allows an experiment, if that is less than the track's own."""
+    if not chosen.memory_bytes:
+        return track
+    return replace(track, memory_bytes=min(track.memory_bytes, chosen.memory_bytes))
+
+
+def weakness(level: Level) -> str | None:
+    """Return one line that says what a level below the best does not stop, or None."""
+    if level.strength >= STRENGTH_BEST:
+        return None
+    return f"sandbox {level.name} is weaker than bubblewrap, which could not be used: {'; '.join(level.gaps)}"
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

@@ -1,0 +1,100 @@
+"""From a home folder to a running loop: everything that is opened, checked and closed around the agent."""
+
+import json
+import os
+import threading
+import time
+
+from experiments import sandbox
+from experiments import track as tracks
+from experiments.proposers import load as load_proposer
+from experiments.track import Track
+from experiments.workspace import Workspace
+from node import machine
+from node.agent import STATUS_KEY, Agent, Bench
+from node.control import Control
+from node.founding import Membership, enter
+from node.home import Home
+from node.lock import NodeLock
+from node.settings import Settings
+from node.view import Facts, View
+
+RECENT_ROWS = 8
+NAME_CHARS = 8
+
+
+def research(home: Home, chosen: Settings, view: View, *, stop_after_s: float | None) -> int | None:
+    """Run the loop until it ends; return the signal that ended it, or None if it came to its own end.
+
+    Raises UserError (a second node on this home, a wrong setting), TrackError, DataDamaged, SandboxUnavailable,
+    ExperimentError and StoreError.
+    """
+    track = tracks.load(chosen.track)
+    home.create()
+    with NodeLock(home.lock):
+        member = enter(home)
+        with member.store as store:
+            control = Control(store, hours=chosen.hours, stop_after_s=stop_after_s)
+            control.install()
+            bench = _bench(home, chosen, member, track, view)
+            agent = Agent(bench, control, view)
+            view.opened(_facts(home, member, bench), agent.standing(), store.results(track.id)[-RECENT_ROWS:])
+            try:
+                store.local_set(STATUS_KEY, json.dumps(_started(track)))
+                agent.run(chosen.experiments)
+            finally:
+                view.closed()
+                store.local_set(STATUS_KEY, None)
+        return control.signal
+
+
+def _bench(home: Home, chosen: Settings, member: Membership, track: Track, view: View) -> Bench:
+    """Open everything a loop needs; the slow parts say that they are at work."""
+    proposer = load_proposer(chosen.proposer)
+    threading.Thread(target=proposer.warm_up, name="warm-up", daemon=True).start()
+    level = machine.wall(chosen)
+    weak = machine.weakness(level)
+    if weak:
+        view.note(weak)
+    sandbox.reap_orphans()
+    if not home.hardware.exists():
+        view.note("measuring this machine once, a few seconds")
+    hardware = machine.hardware(home, chosen, threads=track.threads)
+    data = tracks.prepare(track, home.data, lambda words, _done, _total: view.note(words))
+    return Bench(
+        settings=chosen,
+        name=chosen.name or f"node-{member.identity.peer_id[-NAME_CHARS:]}",
+        identity=member.identity,
+        store=member.store,
+        track=machine.bounded(track, chosen),
+        data=data,
+        hardware=hardware,
+        level=level,
+        workspace=Workspace(home.workspace, hardware.device),
+        proposer=proposer,
+        runs=home.runs,
+    )
+
+
+def _facts(home: Home, member: Membership, bench: Bench) -> Facts:
+    return Facts(
+        name=bench.name,
+        peer_id=member.identity.peer_id,
+        network=member.genesis.network_id,
+        network_name=member.genesis.name,
+        track=bench.track.name,
+        track_title=bench.track.title,
+        metric=bench.track.metric,
+        clock=bench.track.clock,
+        budget_s=bench.track.budget_s,
+        device=bench.hardware.device,
+        hardware_class=bench.hardware.hardware_class,
+        sandbox=bench.level.name,
+        home=str(home.path),
+        founded=member.founded,
+    )
+
+
+def _started(track: Track) -> dict[str, object]:
+    now_ms = time.time_ns() // 1_000_000
+    return {"pid": os.getpid(), "started_ms": now_ms, "updated_ms": now_ms, "phase": "starting", "track": track.name}

@@ -1,0 +1,115 @@
+"""What the agent knows before it proposes: the best to build on, everything that was tried, what others ask for.
+
+Reads the replica only. The sources of past results are kept in memory by their hash, so that a thousand experiments
+later the next thought still takes milliseconds.
+"""
+
+from collections import defaultdict, deque
+from dataclasses import dataclass
+
+from ensue.errors import BlobMissing
+from ensue.store import ResultRow, Store
+from experiments.experiment import experiment_key
+from experiments.proposers import Context, Idea, Proposal, Proposer, Trial
+from experiments.track import Track
+from verify.evidence import noise_sd
+
+NOISE_PRIOR_WEIGHT = 8.0  # the track's stated noise counts like this many repeats
+IDEAS_REMEMBERED = 20  # the share of ideas is kept over this many experiments
+MEASURED = ("kept", "discarded")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A proposal with what it builds on: `parent` is None for the first run of a track."""
+
+    proposal: Proposal
+    parent: ResultRow | None
+    experiment: str
+
+
+class Memory:
+    """One device's view of a track in the replica."""
+
+    def __init__(self, store: Store, track: Track, hardware_class: str, *, ideas_share: float) -> None:
+        self._store = store
+        self._track = track
+        self._class = hardware_class
+        self._sources: dict[str, str | None] = {}
+        self._ideas_share = ideas_share
+        self._baseline: ResultRow | None = None
+        self._was_idea: deque[bool] = deque(maxlen=IDEAS_REMEMBERED)
+
+    def best(self) -> ResultRow | None:
+        """Return the best result of this hardware class, else the best of all, else None."""
+        return self._store.best(self._track.id, hardware_class=self._class) or self._store.best(self._track.id)
+
+    def baseline(self) -> ResultRow | None:
+        """Return the first value measured in this hardware class: what gains are told against."""
+        if self._baseline is None:
+            rows = (row for row in self._store.results(self._track.id) if row.hardware_class == self._class)
+            self._baseline = next((row for row in rows if row.value is not None and not row.flags), None)
+        return self._baseline
+
+    def noise_sd(self) -> float:
+        """Return the standard deviation of one run in this class: the track's own figure, moved by repeats seen here."""
+        groups: dict[str, list[float]] = defaultdict(list)
+        for row in self._store.results(self._track.id):
+            if row.value is not None and row.hardware_class == self._class and not row.flags:
+                groups[row.source].append(row.value)
+        return noise_sd(groups.values(), self._track.noise_sd, NOISE_PRIOR_WEIGHT)
+
+    def plan(self, proposer: Proposer, *, seed: int) -> Plan:
+        """Return what to try next; the first run of a track, or of a hardware class, is a script as it stands."""
+        best = self.best()
+        if best is None:
+            baseline = self._track.baseline.read_text(encoding="utf-8")
+            return self._unchanged(baseline, None, "baseline", "Everything is measured against the unchanged script.")
+        if best.hardware_class != self._class:
+            why = f"A first value on {self._class}: so far this script ran on {best.hardware_class} only."
+            return self._unchanged(self._source(best.source) or "", best, f"rerun: {best.description}"[:200], why)
+        parent_source = self._source(best.source)
+        if parent_source is None:
+            raise BlobMissing(f"the source of the best result {best.id[:10]} is not here: run `autoresearch rebuild --check`")
+        proposal = proposer.propose(self._context(best, parent_source, seed))
+        self._was_idea.append(proposal.hypothesis is not None)
+        return Plan(proposal, best, experiment_key(self._track.id, parent_source, proposal.source))
+
+    def _unchanged(self, source: str, parent: ResultRow | None, description: str, why: str) -> Plan:
+        proposal = Proposal(source, description, [], None, None, None, why)
+        return Plan(proposal, parent, experiment_key(self._track.id, None if parent is None else source, source))
+
+    def _context(self, best: ResultRow, parent_source: str, seed: int) -> Context:
+        trials = [
+            Trial(source, row.value if row.status in MEASURED else None, row.status)
+            for row in self._store.results(self._track.id)
+            if row.hardware_class == self._class and (source := self._source(row.source)) is not None
+        ]
+        return Context(
+            track_id=self._track.id,
+            direction=self._track.direction,
+            parent_source=parent_source,
+            parent_value=best.value,
+            trials=trials,
+            taken=lambda key: self._store.experiment_taken(key) is not None,
+            ideas=self._ideas(),
+            seed=seed,
+            noise_sd=self.noise_sd(),
+        )
+
+    def _ideas(self) -> list[Idea]:
+        """Return people's open hypotheses, oldest first, unless they had their share of the last experiments."""
+        if sum(self._was_idea) > self._ideas_share * max(1, len(self._was_idea)):
+            return []
+        return [
+            Idea(row.id, row.text, row.change, self._source(row.source) if row.source else None)
+            for row in self._store.hypotheses(self._track.id, open_only=True)
+        ]
+
+    def _source(self, sha256: str) -> str | None:
+        if sha256 not in self._sources:
+            try:
+                self._sources[sha256] = self._store.blob(sha256).decode("utf-8", "replace")
+            except BlobMissing:
+                self._sources[sha256] = None
+        return self._sources[sha256]

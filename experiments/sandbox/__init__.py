@@ -1,0 +1,14 @@
+"""Isolation for strangers' code: `detect` what the machine gives, `start` a command in it, watch and end it.
+
+A script in here sees an interpreter, its packages and what it was given; no network, no home, no other process.
+Leaves out what the script is for. Rejected: containers, which need a daemon with root that most volunteers lack.
+"""
+
+from experiments.sandbox.bounds import Level, Limits, Mount
+from experiments.sandbox.cgroup import reap as reap_orphans
+from experiments.sandbox.detect import detect
+from experiments.sandbox.sandboxed import Sandboxed
+from experiments.sandbox.starting import start
+from experiments.sandbox.visible import interpreter
+
+__all__ = ["Level", "Limits", "Mount", "Sandboxed", "detect", "interpreter", "reap_orphans", "start"]

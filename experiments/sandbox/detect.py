@@ -1,0 +1,61 @@
+"""Finds the strongest isolation that this machine really gives, by trying it.
+
+Leaves out the decision whether it is enough. Rejected: reading kernel settings; too many of them lie in containers.
+"""
+
+import functools
+import os
+import shutil
+from dataclasses import replace
+
+from ensue.errors import AutoresearchError
+from experiments.sandbox import cgroup
+from experiments.sandbox.bounds import Level, Limits
+from experiments.sandbox.starting import start
+from experiments.sandbox.visible import interpreter
+
+TRIAL_S = 20.0
+STOPS = (
+    "reading your files, keys and environment", "the network", "other processes", "writing outside its scratch space",
+    "outliving its run",
+)
+KERNEL_GAP = "a bug in the kernel or a GPU driver"
+NO_GROUP_GAP = "memory and processor time are polled, not enforced by the kernel"
+
+
+@functools.cache
+def detect() -> Level:
+    """Returns the strongest level that works here; tried once in a process, it takes some 50 ms."""
+    grouped = frozenset({"cgroup"}) if _groups_work() else frozenset[str]()
+    program = shutil.which("bwrap")
+    if program:
+        # Root must not take the user namespace: there it stays root to the kernel, and /proc/sys would obey it.
+        kinds = [frozenset({"root"})] if os.geteuid() == 0 else [frozenset({"userns", "nested"}), frozenset({"userns"})]
+        for kind in kinds:
+            level = Level("bubblewrap", 3, STOPS, _gaps(grouped), kind | grouped, os.path.realpath(program))
+            if works(level):
+                return level
+    return Level("none", 0, (), ("everything: a script can do what you can do",))
+
+
+def works(level: Level) -> bool:
+    """Returns whether a Python in a sandbox of this level runs and says so."""
+    try:
+        with start([interpreter(), "-c", "import numpy; print('fine')"], level=level, limits=Limits()) as trial:
+            return trial.wait(TRIAL_S) == 0 and trial.output().strip() == b"fine"
+    except (AutoresearchError, OSError):
+        return False
+
+
+def without(level: Level, *features: str) -> Level:
+    """Returns the level as it would be on a machine that lacks `features`."""
+    left = level.features - frozenset(features)
+    return replace(level, features=left, gaps=_gaps(left))
+
+
+def _gaps(features: frozenset[str]) -> tuple[str, ...]:
+    return (KERNEL_GAP,) if "cgroup" in features else (KERNEL_GAP, NO_GROUP_GAP)
+
+
+def _groups_work() -> bool:
+    return any("memory" in hierarchy.controllers for hierarchy in cgroup.hierarchies())

@@ -1,0 +1,221 @@
+"""A running sandbox: its exit, what it uses, what it broke, and how it ends.
+
+The supervisor polls `cpu_s` and `check` some ten times a second and kills. Leaves out the clock of an experiment.
+Rejected: a watchdog thread that kills on its own, so that the reason of a death would have two owners.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from ensue.errors import ExperimentError
+from experiments.sandbox import tree
+from experiments.sandbox.bounds import MIB, Limits
+from experiments.sandbox.cgroup import Group
+from experiments.sandbox.output import Output
+
+GONE_S = 10.0  # for a killed tree to vanish
+SCRATCH_FILES_MAX = 200_000
+STOP_PASSES = 5
+
+
+class Sandboxed:
+    """One process tree in isolation. Close it: that kills what is left and frees its control group."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", output: Output, limits: Limits, group: Group | None,
+                 out: Path | None) -> None:
+        self.pid = process.pid  # of the outermost process, on the host
+        self._process = process
+        self._output = output
+        self._limits = limits
+        self._group = group
+        self._out = out
+        self._cpu_s = 0.0
+        self._seen: dict[tuple[int, int], float] = {}
+        self._gone_cpu_s = 0.0
+        self._closed = False
+
+    def __enter__(self) -> "Sandboxed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def poll(self) -> int | None:
+        """Returns the exit status, None while it runs: 128 + n or -n after signal n."""
+        return self._process.poll()
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Returns the exit status as soon as there is one, None when `timeout_s` passed before."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def cpu_s(self) -> float:
+        """Returns the processor seconds that the whole tree has used, ended processes included; never decreases.
+
+        Without a control group it is summed over /proc: a process that nobody waits for counts up to the last call.
+        """
+        counted = self._group.cpu_s() if self._group else None
+        if counted is None:
+            counted = self._summed_cpu_s()
+        self._cpu_s = max(self._cpu_s, counted)
+        return self._cpu_s
+
+    def _summed_cpu_s(self) -> float:
+        alive = tree.descendants(self.pid)
+        now = {(one.pid, one.started): one.cpu_s for one in alive}
+        self._gone_cpu_s += sum(cpu_s for key, cpu_s in self._seen.items() if key not in now)
+        self._seen = now
+        return max(sum(one.cpu_s + one.waited_cpu_s for one in alive), self._gone_cpu_s + sum(now.values()))
+
+    def memory_bytes(self) -> int:
+        """Returns the memory in use by the whole tree, its files in memory included."""
+        counted = self._group.memory_bytes() if self._group else None
+        if counted is not None:
+            return counted
+        alive = tree.descendants(self.pid)
+        return sum(tree.private_bytes(one.pid) for one in alive) + self._tmpfs()[0]
+
+    def _tmpfs(self) -> tuple[int, int]:
+        """Bytes and files in the folders that live in memory; zeros where the host may not look."""
+        inside = next((one.pid for one in reversed(tree.descendants(self.pid)) if one.pid != self.pid), None)
+        used_bytes = files = 0
+        for folder in ("scratch", "tmp", "dev/shm") if inside else ():
+            try:
+                figures = os.statvfs(f"/proc/{inside}/root/{folder}")
+            except OSError:
+                continue
+            used_bytes += (figures.f_blocks - figures.f_bfree) * figures.f_frsize
+            files += figures.f_files - figures.f_ffree
+        return used_bytes, files
+
+    def check(self) -> str | None:
+        """Returns in one sentence which limit is broken, None if none is. Valid after the end, until `close`."""
+        limits = self._limits
+        memory = f"It used more than its {limits.memory_bytes // MIB} MiB of memory."
+        if self._group and self._group.out_of_memory():
+            return memory
+        enforced = self._group is not None and self._group.limits_memory
+        if not enforced and self.memory_bytes() > limits.memory_bytes:
+            return memory
+        threads = sum(one.threads for one in tree.descendants(self.pid) if one.alive)
+        if threads >= limits.processes:
+            return f"It used up its {limits.processes} processes and threads."
+        if self._tmpfs()[1] > SCRATCH_FILES_MAX:
+            return f"It made more than {SCRATCH_FILES_MAX} files in its scratch space."
+        return self._check_out()
+
+    def _check_out(self) -> str | None:
+        if self._out is None:
+            return None
+        used_bytes, files = _folder_use(self._out, self._limits.out_files)
+        if files > self._limits.out_files:
+            return f"It left more than {self._limits.out_files} files in /out."
+        if used_bytes > self._limits.out_bytes:
+            return f"It wrote more than {self._limits.out_bytes // MIB} MiB to /out."
+        return None
+
+    def freeze(self) -> None:
+        """Stops the whole tree where it is; its processor seconds stand still."""
+        if not (self._group and self._group.freeze(True)):
+            for _ in range(STOP_PASSES):
+                if not self._signal(signal.SIGSTOP, "TtZX"):
+                    return
+
+    def thaw(self) -> None:
+        """Lets a stopped tree go on."""
+        if not (self._group and self._group.freeze(False)):
+            self._signal(signal.SIGCONT, "")
+
+    def _signal(self, number: int, passed_over: str) -> int:
+        """Signals all but the outermost process; returns to how many it was news."""
+        count = 0
+        for one in tree.descendants(self.pid):
+            if one.pid != self.pid and one.state not in passed_over:
+                try:
+                    os.kill(one.pid, number)
+                except ProcessLookupError:
+                    continue
+                count += 1
+        return count
+
+    def kill(self) -> None:
+        """Kills the whole tree and returns once nothing of it is left; ExperimentError if something will not die."""
+        known = {one.pid: one for one in tree.descendants(self.pid)}
+        if self._group:
+            for pid in self._group.pids():
+                one = tree.process(pid)
+                known |= {pid: one} if one else {}
+        self.cpu_s()
+        deadline = time.monotonic() + GONE_S
+        if self._process.poll() is None:
+            # Inside first: the first process of a PID namespace takes all others with it.
+            self._signal(signal.SIGKILL, "ZX")
+            self._process.kill()
+        if self._group:
+            self._group.kill()
+        if self.wait(GONE_S) is None:
+            raise ExperimentError(f"Process {self.pid} of a sandbox cannot be killed; look at it with `ps`.")
+        while left := [pid for pid, one in known.items() if _lives(one)]:
+            if time.monotonic() > deadline:
+                raise ExperimentError(f"Processes {left} of a sandbox cannot be killed; look at them with `ps`.")
+            time.sleep(0.002)
+
+    def output(self) -> bytes:
+        """Returns the head and the tail of what was printed, at most `stdout_bytes` and one line between them."""
+        if self._process.poll() is not None:
+            self._output.finish()
+        return self._output.read()
+
+    def close(self) -> None:
+        """Kills what is left and frees what the sandbox held on the host. May be called twice."""
+        if self._closed:
+            return
+        self.kill()
+        self._output.finish()
+        if self._group:
+            self._group.remove()
+        if self._out is not None and os.geteuid() == 0:
+            os.chown(self._out, 0, 0)
+        self._closed = True
+
+
+def _lives(one: tree.Process) -> bool:
+    now = tree.process(one.pid)
+    return now is not None and now.alive and now.started == one.started
+
+
+def _folder_use(folder: Path, files_max: int) -> tuple[int, int]:
+    """Bytes on disk and entries beneath a folder that its owner changes meanwhile; stops counting past `files_max`.
+
+    Opens each folder relative to its parent and never through a link, so that nothing outside can be reached.
+    """
+    used_bytes = files = 0
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    stack = [os.open(folder, flags)]
+    try:
+        while stack and files <= files_max:
+            fd = stack.pop()
+            try:
+                with os.scandir(fd) as entries:
+                    for entry in entries:
+                        files += 1
+                        if files > files_max:
+                            break
+                        try:
+                            figures = os.stat(entry.name, dir_fd=fd, follow_symlinks=False)
+                            used_bytes += figures.st_blocks * 512
+                            if entry.is_dir(follow_symlinks=False):
+                                stack.append(os.open(entry.name, flags, dir_fd=fd))
+                        except OSError:
+                            continue
+            finally:
+                os.close(fd)
+    finally:
+        for fd in stack:
+            os.close(fd)
+    return used_bytes, files

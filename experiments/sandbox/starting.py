@@ -1,0 +1,136 @@
+"""Starts a command in a sandbox of a given level.
+
+The order matters: the outermost process waits at a gate until it is in its control group, only then it becomes
+bubblewrap. All sandboxes are spawned by one thread that lives as long as the node, because the kernel ties "die with
+the parent" to the thread that spawned. Rejected: `preexec_fn`, unsafe in a process with threads.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ensue.errors import ExperimentError, SandboxUnavailable
+from experiments.sandbox import bubblewrap, cgroup, tree
+from experiments.sandbox.bounds import Level, Limits, Mount
+from experiments.sandbox.output import Output
+from experiments.sandbox.sandboxed import Sandboxed
+from experiments.sandbox.visible import View, interpreter, view
+
+GATE = 'read -r _ && exec "$@" </dev/null'
+BASE_ENV = {
+    "HOME": "/scratch", "TMPDIR": "/tmp", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "sandbox",
+    "LOGNAME": "sandbox", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1",
+}
+UID_FIRST = 0x60000000  # far from every uid that a distribution or a container runtime hands out
+UID_COUNT = 0x10000000
+NPROC_PER_NAMESPACE = (5, 14)  # the kernel that began to count processes per user namespace
+
+_spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-spawner")
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    level: Level,
+    limits: Limits,
+    mounts: Sequence[Mount] = (),
+    out: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    fds: Sequence[int] = (),
+    device: str = "cpu",
+    cwd: str = "/scratch",
+    hide: Sequence[Path] = (),
+) -> Sandboxed:
+    """Starts `argv` in isolation and returns it running.
+
+    `out` is a folder of the host, writable as /out. `fds` are inherited under the same numbers, nothing else is. `env`
+    is all of the environment but for a few harmless basics. `hide` names host folders that must stay unseen even where
+    they lie beneath the interpreter's. SandboxUnavailable if the machine refuses.
+    """
+    for mount in mounts:
+        _check_readable(mount.host)
+    uid = _fresh_uid() if "root" in level.features else None
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        if uid is not None:
+            os.chown(out, uid, uid)
+    config = {"uid": uid, "gid": uid, "fds": sorted(fds), "cwd": cwd, "limits": _rlimits(level, limits, device)}
+    command = _command(level, limits, view(hide), mounts, out, device, config) + list(argv)
+    return _spawner.submit(_spawn, command, {**BASE_ENV, **(env or {})}, level, limits, out, list(fds)).result()
+
+
+def _command(level: Level, limits: Limits, shown: View, mounts: Sequence[Mount], out: Path | None, device: str,
+             config: Mapping[str, object]) -> list[str]:
+    if level.name != "bubblewrap":
+        raise SandboxUnavailable("No isolation that may be used here; install bubblewrap (`apt install bubblewrap`).")
+    wrapped = bubblewrap.arguments(level, limits, shown, mounts, out, (), None)
+    return [*wrapped, interpreter(), "-I", "-S", bubblewrap.LAUNCHER, json.dumps(config)]
+
+
+def _spawn(command: list[str], env: dict[str, str], level: Level, limits: Limits, out: Path | None,
+           fds: list[int]) -> Sandboxed:
+    group = cgroup.Group(cgroup.hierarchies(), limits) if "cgroup" in level.features else None
+    gate_read, gate_write = os.pipe()
+    output_read, output_write = os.pipe()
+    try:
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", GATE, "sh", *command], stdin=gate_read, stdout=output_write, stderr=output_write,
+            env=env, cwd="/", pass_fds=fds, start_new_session=True)
+    except OSError as error:
+        os.close(output_read)
+        if group:
+            group.remove()
+        raise SandboxUnavailable(f"A sandbox could not be started: {error.strerror}.") from error
+    finally:
+        os.close(gate_read)
+        os.close(output_write)
+    sandboxed = Sandboxed(process, Output(output_read, limits.stdout_bytes), limits, group, out)
+    try:
+        if group:
+            group.add(process.pid)
+        os.write(gate_write, b"\n")
+    except OSError as error:
+        sandboxed.close()
+        raise SandboxUnavailable(f"A sandbox could not be put under its limits: {error.strerror}.") from error
+    finally:
+        os.close(gate_write)
+    return sandboxed
+
+
+def _rlimits(level: Level, limits: Limits, device: str) -> dict[str, int]:
+    processes = limits.processes
+    if "root" not in level.features and _kernel() < NPROC_PER_NAMESPACE:
+        processes += sum(one.threads for one in tree.everyone())
+    bounds = {
+        "RLIMIT_NPROC": processes, "RLIMIT_NOFILE": limits.open_files, "RLIMIT_CORE": 0,
+        "RLIMIT_FSIZE": max(limits.out_bytes, limits.scratch_bytes, limits.shm_bytes),
+    }
+    if "cgroup" not in level.features and device == "cpu":  # a GPU's driver maps far more than it uses
+        bounds["RLIMIT_DATA"] = limits.memory_bytes
+    return bounds
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
+
+
+def _fresh_uid() -> int:
+    """A user id that nobody has, from the ids that exist here: a container may have few."""
+    for line in Path("/proc/self/uid_map").read_text().splitlines():
+        first, _, count = (int(word) for word in line.split())
+        if first <= UID_FIRST and first + count >= UID_FIRST + UID_COUNT:
+            return UID_FIRST + secrets.randbelow(UID_COUNT)
+        if count > 60_000:
+            return first + 50_000 + secrets.randbelow(10_000)
+    raise SandboxUnavailable("This container has too few user ids to run a script as nobody; map at least 65536.")
+
+
+def _check_readable(path: Path) -> None:
+    if not path.exists():
+        raise ExperimentError(f"{path} cannot be shown to a script because it does not exist.")
+    if not path.stat().st_mode & 0o004:
+        raise ExperimentError(f"{path} cannot be shown to a script; let others read it: chmod o+r {path}.")

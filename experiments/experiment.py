@@ -66,12 +66,12 @@ def changes(parent_source: str, source: str) -> list[dict[str, object]]:
 
 
 def describe(change: Iterable[Mapping[str, object]]) -> str:
-    """Return one line for people, `matrix lr 0.02 → 0.04, depth 4 → 6`, at most 200 characters."""
+    """Return one line for people, `matrix lr 0.02 → 0.04, depth 4 → 6`, 200 characters at most; empty for no change."""
     parts = []
     for one in change:
         name = str(one["knob"]).lower().replace("_", " ")
         parts.append(f"{name} {_said(one['old'])} → {_said(one['new'])}")
-    text = ", ".join(parts) or "no change of knobs"
+    text = ", ".join(parts)
     return text if len(text) <= DESCRIPTION_CHARS_MAX else text[: DESCRIPTION_CHARS_MAX - 1] + "…"
 
 

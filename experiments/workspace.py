@@ -1,7 +1,7 @@
 """The git history of train.py: one branch a device, one commit an experiment, parents as lineage.
 
 The only module that speaks git. The repository is bare and written with plumbing commands: no index to be left
-locked, no hooks, nothing of the owner's git configuration. A checked-out copy was rejected: devices would fight over it.
+locked, no hooks, none of the owner's git configuration. A checked-out copy was rejected: devices would fight over it.
 Nothing here is truth: the store holds every source, and a lost workspace costs only its history.
 """
 
@@ -10,11 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ensue.errors import ExperimentError
 
@@ -51,8 +52,8 @@ class Workspace:
         except OSError as error:
             raise ExperimentError(f"The workspace {self.path} cannot be used ({error.strerror}).") from None
 
-    def commit(self, source: str | bytes, message: str, parent_commit: str | None, *, name: str | None = None) -> str:
-        """Return the id of a new commit of `source`, kept under refs/experiments/<name, or else the commit's own id>.
+    def commit(self, source: str | bytes, message: str, parent_commit: str | None, *, experiment: str | None = None) -> str:
+        """Return the id of a new commit of `source`, kept under refs/experiments/<experiment> (default: its id).
 
         Raises ExperimentError if the parent is not in this workspace or git cannot write.
         """
@@ -64,7 +65,7 @@ class Workspace:
             tree = self._run("mktree", stdin=f"100644 blob {blob}\t{FILE}\n".encode())
             parents = ("-p", parent_commit) if parent_commit else ()
             sha = self._run("commit-tree", tree, *parents, "-F", "-", stdin=_clean(message).encode())
-            self._run("update-ref", f"refs/experiments/{_ref_name(name or sha)}", sha)
+            self._run("update-ref", f"refs/experiments/{_ref_name(experiment or sha)}", sha)
         return sha
 
     def advance(self, sha: str) -> None:
@@ -76,15 +77,15 @@ class Workspace:
 
     def head(self) -> str | None:
         """Return the commit that this device's branch stands at, None before the first kept result."""
-        return self.find(f"refs/heads/{self.branch}")
+        return self._resolve(f"refs/heads/{self.branch}")
 
-    def experiment(self, name: str) -> str | None:
-        """Return the commit kept under refs/experiments/<name>, None if there is none."""
-        return self.find(f"refs/experiments/{_ref_name(name)}")
+    def find(self, experiment: str) -> str | None:
+        """Return the commit kept under refs/experiments/<experiment>, None if there is none."""
+        return self._resolve(f"refs/experiments/{_ref_name(experiment)}")
 
     def has(self, sha: str) -> bool:
         """Return whether a commit is here."""
-        return bool(_SHA.match(sha)) and self.find(sha) is not None
+        return bool(_SHA.match(sha)) and self._resolve(sha) is not None
 
     def source(self, sha: str) -> bytes:
         """Return the script of a commit; raises ExperimentError if it is not here."""
@@ -97,7 +98,7 @@ class Workspace:
         """Return the ids of a commit's parents."""
         return tuple(self._run("rev-list", "--parents", "-n", "1", sha).split()[1:])
 
-    def find(self, name: str) -> str | None:
+    def _resolve(self, name: str) -> str | None:
         """Return the commit that a full ref name or commit id stands for, None if there is none."""
         try:
             return self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}") or None
@@ -187,13 +188,13 @@ class Workspace:
         return {**blank, **fixed}
 
 
-def _spooled(data: bytes) -> Any:
-    import tempfile
-
-    stream = tempfile.TemporaryFile()
-    stream.write(data)
-    stream.seek(0)
-    return stream
+@contextmanager
+def _spooled(data: bytes) -> Iterator[IO[bytes]]:
+    """Yield `data` as a file at its start: a pipe would block on a script longer than its buffer."""
+    with tempfile.TemporaryFile() as stream:
+        stream.write(data)
+        stream.seek(0)
+        yield stream
 
 
 def _ref_name(text: str) -> str:

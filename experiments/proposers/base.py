@@ -14,7 +14,6 @@ from ensue.errors import BadScript, BadSettings, ExperimentError
 from experiments import knobs
 from experiments.experiment import changes, describe, experiment_key, normal_form
 
-IDEA_EVERY = 2  # of so many experiments, one may go to an idea of a person; the rest is the proposer's own
 SOURCE_BYTES_MAX = 131_072
 IDEA_WHY_CHARS_MAX = 160
 
@@ -53,7 +52,11 @@ class Idea:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """All that a proposer may know. `noise_sd` is in the metric's unit; `taken` answers for experiment keys."""
+    """All that a proposer may know.
+
+    `noise_sd` is in the metric's unit; `taken` answers for experiment keys. `ideas` are tried before anything of the
+    proposer's own: whoever fills them in bounds their share, by leaving them out.
+    """
 
     track_id: str
     direction: str
@@ -97,9 +100,7 @@ def load(spec: str) -> Proposer:
 
 
 def from_idea(ctx: Context) -> tuple[Idea, str] | None:
-    """Return the first idea that can be tried as it stands and the script it makes, when it is the ideas' turn."""
-    if len(ctx.trials) % IDEA_EVERY:
-        return None
+    """Return the first idea that can be tried as it stands and the script it makes; None if no idea can be."""
     for idea in ctx.ideas:
         try:
             source = idea.source if idea.source is not None else _changed(ctx.parent_source, idea.change)

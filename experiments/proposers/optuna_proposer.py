@@ -1,0 +1,226 @@
+"""The proposer that needs nothing but a processor: Optuna suggests, a Gaussian process expects and chooses.
+
+All trials of the memory are told to Optuna's tree-structured Parzen estimator (Bergstra et al., 2011); its suggestions and
+steps around the parent become moves of one to three knobs, and the one with the highest expected improvement is proposed.
+Whole new settings were rejected: nobody learns from ten constants that changed at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+
+import numpy as np
+import optuna
+
+from ensue.errors import BadScript
+from experiments import knobs
+from experiments.experiment import changes, describe
+from experiments.proposers.base import Context, Proposal, from_idea, idea_texts, nothing_left
+from experiments.proposers.space import Array, Seen, Setting, Space
+from experiments.proposers.surrogate import Surrogate
+
+ASKS = 3  # joint suggestions taken from Optuna for one proposal
+MOVES_TOGETHER_MAX = 3
+SINGLE_UNTIL = 4  # measured values before moves of several knobs are thought of
+TOP_SINGLES = 12
+TOP_TRIPLES = 6
+CHECKS_MAX = 64  # candidates held against the memory before the search is widened
+RANDOM_DRAWS_MAX = 400
+FAILED = frozenset({"crashed", "timed_out", "refused"})
+
+
+class OptunaProposer:
+    """Proposes local moves; the same context gives the same proposal."""
+
+    name = "optuna"
+
+    def propose(self, ctx: Context) -> Proposal:
+        """Return the next experiment; raises ExperimentError when every setting of the script was tried."""
+        sign = -1.0 if ctx.direction == "max" else 1.0
+        rng = np.random.default_rng([ctx.seed, len(ctx.trials)])
+        space = Space(ctx.parent_source)
+        seen = space.seen(ctx.trials)
+        model = _model(ctx, space, seen, sign)
+        idea = from_idea(ctx)
+        if idea is not None:
+            mean, sd = _expect(model, space.seen([_as_trial(idea[1])]).points, ctx, sign)
+            description, change, why = idea_texts(ctx, *idea)
+            return Proposal(idea[1], description, change, mean, sd, idea[0].id, why)
+        if not space.knobs:
+            raise nothing_left(0)
+        ranked = _ranked(ctx, space, seen, model, sign, rng)
+        setting, source = _first_free(ctx, space, seen, ranked, rng)
+        point = space.point(setting)[None, :]
+        mean, sd = _expect(model, point, ctx, sign)
+        change = changes(ctx.parent_source, source)
+        return Proposal(
+            source, describe(change), change, mean, sd, None, _why(model, point, space, len(ctx.trials), sign)
+        )
+
+
+def _as_trial(source: str):  # type: ignore[no-untyped-def]
+    from experiments.proposers.base import Trial
+
+    return Trial(source, None, "kept")
+
+
+def _model(ctx: Context, space: Space, seen: Seen, sign: float) -> Surrogate | None:
+    """Fit the surrogate to the measured trials and the parent; None when nothing was ever measured."""
+    ok = np.isfinite(seen.values)
+    points, values, alike = seen.points[ok], sign * seen.values[ok], seen.alike[ok]
+    if ctx.parent_value is not None and math.isfinite(ctx.parent_value):
+        at_parent = alike & (np.abs(points - space.origin).max(1, initial=0.0) < 1e-12)
+        if not np.any(values[at_parent] == sign * ctx.parent_value):
+            points = np.vstack([points, space.origin])
+            values = np.append(values, sign * ctx.parent_value)
+            alike = np.append(alike, True)
+    if not len(values):
+        return None
+    return Surrogate(points, values, alike, origin=space.origin, nominal=space.nominal, noise_sd=ctx.noise_sd)
+
+
+def _expect(model: Surrogate | None, point: Array, ctx: Context, sign: float) -> tuple[float | None, float | None]:
+    """Return the value to be expected of one run and its standard deviation, the run's noise included."""
+    if model is None:
+        return None, None
+    mean, sd = model.predict(point)
+    return sign * float(mean[0]), math.hypot(float(sd[0]), ctx.noise_sd)
+
+
+def _ranked(
+    ctx: Context, space: Space, seen: Seen, model: Surrogate | None, sign: float, rng: np.random.Generator
+) -> list[Setting]:
+    """Return candidate moves, the most promising first."""
+    singles = space.single_moves(rng)
+    together: list[Setting] = []
+    for suggestion in _suggestions(ctx, space, seen, sign, rng):
+        singles += [{name: value} for name, value in suggestion.items()]
+        names = list(suggestion)
+        for count in (2, 3):
+            for _ in range(6):
+                chosen = rng.permutation(len(names))[:count]
+                together.append({names[i]: suggestion[names[i]] for i in chosen})
+    if model is None:
+        return [singles[i] for i in rng.permutation(len(singles))]
+    gain = _promise(model, space, seen, singles, rng)
+    order = np.argsort(-gain, kind="stable")
+    if int(np.isfinite(seen.values).sum()) < SINGLE_UNTIL:
+        return [singles[i] for i in order]
+    best_of: dict[str, Setting] = {}
+    for i in order:
+        best_of.setdefault(next(iter(singles[i])), singles[i])
+    top = list(best_of.values())[:TOP_SINGLES]
+    together += [left | right for left, right in combinations(top, 2)]
+    together += [a | b | c for a, b, c in combinations(top[:TOP_TRIPLES], 3)]
+    everything = singles + [setting for setting in together if setting]
+    gain = _promise(model, space, seen, everything, rng)
+    return [everything[i] for i in np.argsort(-gain, kind="stable")]
+
+
+def _suggestions(ctx: Context, space: Space, seen: Seen, sign: float, rng: np.random.Generator) -> Iterator[Setting]:
+    """Tell Optuna every trial, failures as the worst, and ask it for settings."""
+    logging.getLogger("optuna").setLevel(logging.WARNING)
+    spans: dict[str, optuna.distributions.BaseDistribution] = {}
+    for i, knob in enumerate(space.knobs):
+        if space.nominal[i]:
+            spans[knob.name] = optuna.distributions.CategoricalDistribution([str(choice) for choice in knob.choices])
+        else:
+            spans[knob.name] = optuna.distributions.FloatDistribution(0.0, 1.0)
+    values = sign * seen.values
+    worst = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
+    values = np.where(np.isfinite(values), values, worst + abs(worst) * 0.01 + ctx.noise_sd)
+    trials = []
+    for point, value in zip(seen.points, values, strict=True):
+        parameters = {
+            knob.name: str(knob.from_unit(point[i])) if space.nominal[i] else float(point[i])
+            for i, knob in enumerate(space.knobs)
+        }
+        trials.append(optuna.trial.create_trial(params=parameters, distributions=spans, value=float(value)))
+    sampler = optuna.samplers.TPESampler(seed=int(rng.integers(2**31)), n_startup_trials=8)
+    study = optuna.create_study(sampler=sampler)
+    study.add_trials(trials)
+    for _ in range(ASKS):
+        asked = study.ask(spans).params
+        setting: Setting = {}
+        for i, knob in enumerate(space.knobs):
+            if space.nominal[i]:
+                if asked[knob.name] != knob.value:
+                    setting[knob.name] = asked[knob.name]
+            else:
+                setting.update(space.move(i, float(asked[knob.name])) or {})
+        yield setting
+
+
+def _promise(model: Surrogate, space: Space, seen: Seen, settings: list[Setting], rng: np.random.Generator) -> Array:
+    """Return the expected improvement on the parent of each setting, times the chance that it runs at all."""
+    points = np.array([space.point(setting) for setting in settings])
+    mean, sd = model.predict(points)
+    target = float(model.predict(space.origin[None, :])[0][0])
+    z = (target - mean) / sd
+    cumulative = 0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2)))
+    density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
+    gain = sd * (z * cumulative + density) * _runs(seen, points)
+    return np.asarray(gain * (1 + 1e-3 * rng.random(len(settings))))
+
+
+def _runs(seen: Seen, points: Array) -> Array:
+    """Return the chance (m,) that a setting finishes, from how the trials near it ended."""
+    if not len(seen.values):
+        return np.ones(len(points))
+    squares = ((points[:, None, :] - seen.points[None, :, :]) ** 2).sum(2)
+    near = np.exp(-0.5 * squares / 0.1**2)
+    return np.asarray((1 + near @ np.isfinite(seen.values)) / (1 + near.sum(1)))
+
+
+def _first_free(
+    ctx: Context, space: Space, seen: Seen, ranked: Iterable[Setting], rng: np.random.Generator
+) -> tuple[Setting, str]:
+    """Return the first candidate nobody has tried or claimed; then wider and wider moves; then the whole of a small space."""
+    for setting, bound in _widening(space, ranked, rng):
+        if bound and _tried(space, seen, setting):
+            continue
+        try:
+            source = knobs.apply(ctx.parent_source, setting)
+        except BadScript:
+            continue
+        if ctx.free(source):
+            return setting, source
+    raise nothing_left(len(space))
+
+
+def _widening(space: Space, ranked: Iterable[Setting], rng: np.random.Generator) -> Iterator[tuple[Setting, bool]]:
+    checked = 0
+    for setting in ranked:
+        checked += 1
+        if checked > CHECKS_MAX * 4:
+            break
+        yield setting, True
+    grid = space.grid()
+    if grid is not None:
+        for setting in grid:
+            yield setting, True
+        return
+    for draw in range(RANDOM_DRAWS_MAX):
+        setting = space.random(rng, 1 + draw * len(space) // RANDOM_DRAWS_MAX)
+        if setting:
+            yield setting, True
+
+
+def _tried(space: Space, seen: Seen, setting: Setting) -> bool:
+    if not len(seen.points):
+        return False
+    gone = np.abs(seen.points[seen.alike] - space.point(setting)).max(1, initial=0.0)
+    return bool(np.any(gone < 1e-9))
+
+
+def _why(model: Surrogate | None, point: Array, space: Space, count: int, sign: float) -> str:
+    if model is None:
+        return "nothing was measured yet: a step from the parent"
+    means, covariance = model.joint(np.vstack([space.origin, point[0]]))
+    gain = float(means[0] - means[1])
+    sd = math.sqrt(max(1e-12, float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
+    chance = 0.5 * (1 + math.erf(gain / sd / math.sqrt(2)))
+    return f"from {count} trials: gain {gain:+.4f} ± {sd:.4f} expected, {chance:.0%} likely to be better"

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, TypedDict
+from typing import Any, NamedTuple, NoReturn
 
 from ensue import identity as keys
 from ensue import record
@@ -25,7 +25,7 @@ VERSION = 1
 _DOMAIN = b"ensue-genesis-v1\0"
 
 
-class TrackRef(TypedDict):
+class TrackRef(NamedTuple):
     """A track of the network: the name people use, and the hash of all that is frozen about it."""
 
     name: str
@@ -112,7 +112,7 @@ def found(
         "name": name,
         "created_ms": created_ms,
         "founder": identity.peer_id,
-        "tracks": [{"name": track["name"], "id": track["id"]} for track in tracks],
+        "tracks": [{"name": track.name, "id": track.id} for track in tracks],
         "verifiers": list(verifiers),
         "policy": dict(policy or {}),
     }
@@ -153,8 +153,8 @@ def _tracks(value: object) -> tuple[TrackRef, ...]:
     for item in value:
         if not (isinstance(item, dict) and _is_name(item.get("name")) and record.is_hex64(item.get("id"))):
             _malformed("a track without a printable name and an id of 64 hexadecimal digits")
-        tracks.append(TrackRef(name=item["name"], id=item["id"]))
-    if len({track["name"] for track in tracks}) != len(tracks):
+        tracks.append(TrackRef(item["name"], item["id"]))
+    if len({track.name for track in tracks}) != len(tracks):
         _malformed("two tracks of one name")
     return tuple(tracks)
 

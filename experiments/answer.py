@@ -92,15 +92,14 @@ def main() -> None:
         slots = Slots(facts)
         load_model = getattr(load_script(JOB / "train.py"), "load_model", None)
         if not callable(load_model):
-            raise BadAnswer("train.py has no load_model(checkpoint, device)")
+            raise AttributeError("train.py has no load_model(checkpoint, device)")
         model = load_model(facts["checkpoint"], facts["device"])
         control.send(b'{"op":"ready"}')
         serve(model, slots, control, facts["device"])
     except BaseException as error:
-        reason = f"{type(error).__name__}: {error}"[:REASON_CHARS_MAX]
-        if isinstance(error, BadAnswer):
-            reason = str(error)[:REASON_CHARS_MAX]
-        control.send(json.dumps({"op": "failed", "reason": reason}).encode())
+        bad = isinstance(error, BadAnswer)
+        reason = str(error) if bad else f"{type(error).__name__}: {error}"
+        control.send(json.dumps({"op": "bad" if bad else "failed", "reason": reason[:REASON_CHARS_MAX]}).encode())
         raise
 
 

@@ -1,0 +1,106 @@
+"""Turns what a person types into queries of the full-text indexes, and several rankings into one: pure text work.
+
+Left out: the indexes themselves (store). Words are found by their stem; a word that nobody ever wrote is taken for a
+typo and looked up among all spellings by its trigrams. Rejected: FTS5's own query syntax for users, where a stray quote
+is an error; and trigrams of whole texts, an index as large as they are, where a common trigram hits most of them.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+SEARCHED_CHARS_MAX = 2000
+"""Characters of a text that are indexed."""
+QUERY_CHARS_MAX = 400
+QUERY_WORDS_MAX = 16
+TRIGRAMS_MAX = 48
+WORD_CHARS_MIN = 4
+WORD_CHARS_MAX = 32
+"""Words outside these bounds are found as they are, and never offered for a typo."""
+SHORT_WORD_CHARS = 5
+"""Up to this length a typo has one edit, beyond it two."""
+MEANT_MAX = 4
+"""Words that one typo is taken for."""
+CANDIDATES_MAX = 100
+"""Spellings that are compared with one typo."""
+
+_WORD = re.compile(r"[^\W_]+")
+_FUSION_OFFSET = 60  # Cormack, Clarke, Büttcher 2009: reciprocal rank fusion
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A record whose text answers a search; `score` only orders the hits of one search, more is better."""
+
+    id: str
+    kind: str
+    text: str
+    score: float
+
+
+def words(text: str) -> list[str]:
+    """Returns the distinct words of a query in their order, folded to lower case; at most QUERY_WORDS_MAX."""
+    folded = unicodedata.normalize("NFKC", text[:QUERY_CHARS_MAX]).casefold()
+    return list(dict.fromkeys(_WORD.findall(folded)))[:QUERY_WORDS_MAX]
+
+
+def match_any(terms: Iterable[str], *, prefix_chars_min: int = 3) -> str:
+    """Returns an FTS5 query for texts with any of the terms or, from `prefix_chars_min` on, words that begin so."""
+    return " OR ".join(f'"{term}"*' if len(term) >= prefix_chars_min else f'"{term}"' for term in terms)
+
+
+def match_trigrams(term: str) -> str:
+    """Returns an FTS5 query for spellings (see `spelling`) that share any run of three characters with a term."""
+    padded = spelling(term)
+    grams = dict.fromkeys(padded[i : i + 3] for i in range(len(padded) - 2))
+    return " OR ".join(f'"{gram}"' for gram in list(grams)[:TRIGRAMS_MAX])
+
+
+def spelling(word: str) -> str:
+    """Returns a word as the trigram index has it: its ends count as characters."""
+    return f" {word} "
+
+
+def vocabulary(text: str) -> set[str]:
+    """Returns the words of a text that may be meant by a typo; words without a letter are none."""
+    found = _WORD.findall(unicodedata.normalize("NFKC", text[:SEARCHED_CHARS_MAX]).casefold())
+    return {word for word in found if WORD_CHARS_MIN <= len(word) <= WORD_CHARS_MAX and not word.isdigit()}
+
+
+def likely(term: str, candidates: Iterable[str]) -> list[str]:
+    """Returns the candidates that a term may be a typo of, the nearest first; at most MEANT_MAX."""
+    allowed = 1 if len(term) <= SHORT_WORD_CHARS else 2
+    near = ((distance(term, word, allowed), word) for word in candidates)
+    return [word for _, word in sorted(pair for pair in near if pair[0] <= allowed)[:MEANT_MAX]]
+
+
+def distance(first: str, second: str, limit: int) -> int:
+    """Returns the edits between two words (insert, delete, replace, swap neighbours), or limit + 1 when there are more.
+
+    Optimal string alignment, in O(len(first) * len(second)) time.
+    """
+    if abs(len(first) - len(second)) > limit:
+        return limit + 1
+    before: list[int] = []
+    above = list(range(len(second) + 1))
+    for i, a in enumerate(first, start=1):
+        row = [i]
+        for j, b in enumerate(second, start=1):
+            edits = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a != b))
+            if i > 1 and j > 1 and a == second[j - 2] and first[i - 2] == b:
+                edits = min(edits, before[j - 2] + 1)
+            row.append(edits)
+        if min(row) > limit:
+            return limit + 1
+        before, above = above, row
+    return min(above[-1], limit + 1)
+
+
+def fuse(rankings: Sequence[Sequence[int]]) -> list[tuple[int, float]]:
+    """Returns the numbers of several rankings as one, with scores, the best first; ties by the newer number."""
+    scores: dict[int, float] = {}
+    for ranking in rankings:
+        for place, number in enumerate(ranking):
+            scores[number] = scores.get(number, 0.0) + 1.0 / (_FUSION_OFFSET + place)
+    return sorted(scores.items(), key=lambda item: (-item[1], -item[0]))

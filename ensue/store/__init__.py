@@ -1,0 +1,20 @@
+"""The replica on disk: every record and blob this node has, what follows from them, and what waits to be sent."""
+
+from ensue.blobs import Blob
+from ensue.search import Hit
+from ensue.store.rebuild import RebuildReport
+from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats
+from ensue.store.store import IngestReport, Store
+
+__all__ = [
+    "Blob",
+    "ClaimRow",
+    "Hit",
+    "HypothesisRow",
+    "IngestReport",
+    "InsightRow",
+    "RebuildReport",
+    "ResultRow",
+    "Stats",
+    "Store",
+]

@@ -1,0 +1,66 @@
+"""The digest of the live tables, in the words of the fold, so that the two can be compared.
+
+Left out: deriving. Rows are streamed in the order that `fold.State.lines` has, so memory stays flat.
+Rejected: hashing the tables' own bytes, which row numbers and the order of arrival would change.
+"""
+
+from collections.abc import Iterator
+
+from ensue.fold import Standing, digest_of, line, marks
+from ensue.store import queries
+from ensue.store.database import Database
+
+
+def digest(database: Database) -> str:
+    """Returns the digest of the live tables; equal to that of the fold over the same records."""
+    with database.snapshot():
+        return digest_of(_lines(database))
+
+
+def _lines(database: Database) -> Iterator[str]:
+    rows = database.stream
+    for key, kind in rows("SELECT r.id, n.name FROM records r JOIN names n ON n.no = r.kind ORDER BY r.id"):
+        yield line("record", key.hex(), kind)
+    for author, seq in rows(
+        "SELECT n.name, max(r.seq) FROM records r JOIN names n ON n.no = r.author GROUP BY n.name ORDER BY n.name"
+    ):
+        yield line("head", author, seq)
+    for author, seq in rows("SELECT n.name, f.from_seq FROM frozen f JOIN names n ON n.no = f.author ORDER BY n.name"):
+        yield line("frozen", author, seq)
+    for key, parent, *flags in rows(
+        "SELECT r.id, (SELECT s.id FROM records s JOIN results p ON p.no = s.no WHERE s.id = x.parent),"
+        " x.retracted, x.frozen, x.tainted FROM records r JOIN results x ON x.no = r.no ORDER BY r.id"
+    ):
+        yield line("result", key.hex(), parent.hex() if parent else "-", *marks(Standing(*flags)))
+    for key, is_open in rows("SELECT r.id, c.open FROM records r JOIN claims c ON c.no = r.no ORDER BY r.id"):
+        yield line("claim", key.hex(), is_open)
+    for kind in ("hypothesis", "insight"):
+        for key, retracted, frozen in rows(
+            "SELECT r.id, t.retracted, t.frozen FROM records r JOIN texts t ON t.no = r.no"
+            " WHERE t.kind = (SELECT no FROM names WHERE name = ?) ORDER BY r.id",
+            (kind,),
+        ):
+            tried = (queries.tried(database, key),) if kind == "hypothesis" else ()
+            yield line(kind, key.hex(), *tried, retracted, frozen, 0)
+    yield from _lines_of_bests(database)
+    for track, author, status, number in rows(
+        "SELECT t.name, a.name, s.name, count(*) FROM results x JOIN names t ON t.no = x.track"
+        " JOIN names a ON a.no = x.author JOIN names s ON s.no = x.status WHERE x.retracted = 0 AND x.frozen = 0"
+        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+    ):
+        yield line("count", track, author, status, number)
+
+
+def _lines_of_bests(database: Database) -> Iterator[str]:
+    for (track,) in database.rows(
+        "SELECT n.name FROM names n WHERE EXISTS(SELECT 1 FROM results WHERE track = n.no) ORDER BY n.name"
+    ):
+        best = queries.best(database, track)
+        if best is not None:
+            yield line("best", track, "all", "", best.id)
+        for scope in ("author", "class"):
+            for name in sorted(queries.groups(database, track, scope)):
+                wanted = {"hardware_class" if scope == "class" else "author": name}
+                best = queries.best(database, track, **wanted)
+                if best is not None:
+                    yield line("best", track, scope, name, best.id)

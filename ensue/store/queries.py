@@ -1,0 +1,281 @@
+"""Reads the live tables: rankings, standing claims, texts, lineage, search. Plain functions over a database.
+
+Left out: writing, and every rule (fold, tables). Each ranking is one walk along an index, so its cost is that of its
+answer, not of the memory's size. Rejected: one query builder for all, which hides which index a question uses.
+"""
+
+from collections.abc import Sequence
+
+from ensue import search as words
+from ensue.search import Hit
+from ensue.store.database import Database, Row, Value
+from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats, build, checked, flags
+
+LINEAGE_MAX = 10_000
+"""Ancestors, and descendants, that one question about lineage is answered with."""
+MATCHES_MAX = 50
+"""Texts that each of the rankings behind a search puts forward, at least."""
+
+_RESULT = (
+    "SELECT r.id, r.raw, r.received_ms, x.retracted, x.frozen, x.tainted FROM results x JOIN records r ON r.no = x.no "
+)
+_COUNTS = "x.retracted = 0 AND x.frozen = 0"
+_ORDER = " ORDER BY x.place, x.score, x.tie, r.id"
+_NAME = "(SELECT no FROM names WHERE name = ?)"
+_GROUPS = {"class": "class", "author": "author", "account": "author", "agent": "agent"}
+
+
+def best(
+    database: Database, track: str, *, hardware_class: str | None = None, author: str | None = None
+) -> ResultRow | None:
+    """Returns the best kept result of a track that counts, within a class or an author's own; None if there is none."""
+    where = f"x.track = {_NAME} AND x.place = 0 AND {_COUNTS}"
+    values = [track]
+    for column, name in (("class", hardware_class), ("author", author)):
+        if name is not None:
+            where += f" AND x.{column} = {_NAME}"
+            values.append(name)
+    found = _results(database, f"WHERE {where}{_ORDER} LIMIT 1", values)
+    return found[0] if found else None
+
+
+def ranking(database: Database, track: str, limit: int) -> list[ResultRow]:
+    """Returns the results of a track that count: kept ones by value, then discarded ones by value, then the rest."""
+    return _results(database, f"WHERE x.track = {_NAME} AND {_COUNTS}{_ORDER} LIMIT ?", [track, limit])
+
+
+def ranking_by(database: Database, track: str, by: str, limit: int) -> list[ResultRow]:
+    """Returns the first result of each group in the order of `ranking`; `by` is class, author, account or agent."""
+    number = _number(database, track)
+    if number is None:
+        return []
+    columns = ("author", "agent") if by == "agent" else (_GROUPS[by],)
+    firsts: list[Row] = []
+    for key in _keys(database, number, columns):
+        where = " AND ".join(f"x.{column} = ?" for column in columns)
+        firsts += database.rows(
+            "SELECT x.place, x.score, x.tie, r.id FROM results x JOIN records r ON r.no = x.no"
+            f" WHERE x.track = ? AND {where} AND {_COUNTS}{_ORDER} LIMIT 1",
+            (number, *key),
+        )
+    firsts.sort(key=lambda row: (row[0], row[1] or 0.0, row[3]))
+    found = (result(database, row[3].hex()) for row in firsts[:limit])
+    return [row for row in found if row is not None]
+
+
+def groups(database: Database, track: str, by: str) -> list[str]:
+    """Returns the hardware classes ("class") or authors ("author") that have results on a track that count."""
+    number = _number(database, track)
+    keys = [] if number is None else _keys(database, number, (_GROUPS[by],))
+    names = (database.row("SELECT name FROM names WHERE no = ?", key) for key in keys)
+    return [str(row[0]) for row in names if row]
+
+
+def _keys(database: Database, track: int, columns: tuple[str, ...]) -> list[Row]:
+    if len(columns) > 1:
+        return database.rows(
+            f"SELECT DISTINCT {', '.join(columns)} FROM results x WHERE track = ? AND {_COUNTS}", (track,)
+        )
+    column = columns[0]
+    first = f"SELECT min({column}) FROM results x WHERE track = ?1 AND {_COUNTS}"
+    return database.rows(  # hops along the index from one group to the next
+        f"WITH RECURSIVE keys(key) AS ({first} UNION ALL"
+        f" SELECT ({first} AND {column} > keys.key) FROM keys WHERE keys.key IS NOT NULL)"
+        " SELECT key FROM keys WHERE key IS NOT NULL",
+        (track,),
+    )
+
+
+def result(database: Database, key: str) -> ResultRow | None:
+    """Returns the result with this id, whatever its standing; None if there is none."""
+    found = _results(database, "WHERE r.id = ?", [bytes.fromhex(key)])
+    return found[0] if found else None
+
+
+def results(database: Database, track: str, limit: int | None, author: str | None) -> list[ResultRow]:
+    """Returns the results of a track in order of arrival, whatever their standing; with a limit, the newest."""
+    where, values = f"WHERE x.track = {_NAME}", [track]
+    if author is not None:
+        where += f" AND x.author = {_NAME}"
+        values.append(author)
+    return _results(database, f"{where} ORDER BY x.no DESC LIMIT ?", [*values, -1 if limit is None else limit])[::-1]
+
+
+def open_claims(database: Database, track: str) -> list[ClaimRow]:
+    """Returns the claims of a track that wait for a result, in order of arrival; the expired ones too."""
+    rows = database.rows(
+        "SELECT r.id, r.raw, r.received_ms FROM claims c JOIN records r ON r.no = c.no"
+        f" WHERE c.track = {_NAME} AND c.open = 1 ORDER BY c.no",
+        (track,),
+    )
+    return [
+        build(ClaimRow, checked(database.path, key, raw), received_ms, flags=()) for key, raw, received_ms in rows
+    ]
+
+
+def hypotheses(database: Database, track: str, open_only: bool) -> list[HypothesisRow]:
+    """Returns the ideas of a track in order of arrival; `open_only` leaves out what was tried or does not count."""
+    found = []
+    for key, raw, received_ms, *standing in _texts(database, track, "hypothesis", open_only):
+        times = tried(database, key)
+        if times and open_only:
+            continue
+        claimed = database.row("SELECT count(*) FROM claims WHERE hypothesis = ? AND open = 1", (key,))
+        found.append(
+            build(
+                HypothesisRow,
+                checked(database.path, key, raw),
+                received_ms,
+                flags=flags(*standing),
+                tried=times,
+                claimed=claimed[0] if claimed else 0,
+            )
+        )
+    return found
+
+
+def insights(database: Database, track: str) -> list[InsightRow]:
+    """Returns the lessons of a track in order of arrival, whatever their standing."""
+    return [
+        build(InsightRow, checked(database.path, key, raw), received_ms, flags=flags(*standing))
+        for key, raw, received_ms, *standing in _texts(database, track, "insight", False)
+    ]
+
+
+def _texts(database: Database, track: str, kind: str, counting: bool) -> list[Row]:
+    return database.rows(
+        "SELECT r.id, r.raw, r.received_ms, x.retracted, x.frozen FROM texts x JOIN records r ON r.no = x.no"
+        f" WHERE x.track = {_NAME} AND x.kind = {_NAME}{f' AND {_COUNTS}' if counting else ''} ORDER BY x.no",
+        (track, kind),
+    )
+
+
+def tried(database: Database, hypothesis: bytes) -> int:
+    """Returns how many results that count came of claims that name a hypothesis."""
+    row = database.row(
+        "SELECT count(*) FROM claims c JOIN records r ON r.no = c.no JOIN results x ON x.claim = r.id"
+        f" WHERE c.hypothesis = ? AND x.author = c.author AND {_COUNTS}",
+        (hypothesis,),
+    )
+    return int(row[0]) if row else 0
+
+
+def lineage(database: Database, key: str) -> tuple[list[ResultRow], list[ResultRow]]:
+    """Returns a result's ancestors, the nearest first, and its descendants, generation by generation."""
+    ancestors: list[ResultRow] = []
+    row = result(database, key)
+    while row is not None and row.parent is not None and len(ancestors) < LINEAGE_MAX:
+        row = result(database, row.parent)
+        if row is not None:
+            ancestors.append(row)
+    descendants: list[ResultRow] = []
+    generation = [key]
+    while generation and len(descendants) < LINEAGE_MAX:
+        children = [child for parent in generation for child in _children(database, parent)]
+        descendants += children
+        generation = [child.id for child in children]
+    return ancestors, descendants[:LINEAGE_MAX]
+
+
+def _children(database: Database, key: str) -> list[ResultRow]:
+    return _results(database, "WHERE x.parent = ? ORDER BY x.no LIMIT ?", [bytes.fromhex(key), LINEAGE_MAX])
+
+
+def stats(database: Database, track: str) -> Stats:
+    """Returns a track's figures."""
+    by_status: dict[str, int] = {}
+    by_author: dict[str, dict[str, int]] = {}
+    for author, status, number in database.rows(
+        "SELECT a.name, s.name, count(*) FROM results x JOIN names a ON a.no = x.author JOIN names s ON s.no = x.status"
+        f" WHERE x.track = {_NAME} AND {_COUNTS} GROUP BY 1, 2 ORDER BY 1, 2",
+        (track,),
+    ):
+        by_status[status] = by_status.get(status, 0) + number
+        by_author.setdefault(author, {})[status] = number
+    waiting = database.row(f"SELECT count(*) FROM claims WHERE track = {_NAME} AND open = 1", (track,))
+    texts: dict[str, int] = dict(
+        database.rows(
+            "SELECT k.name, count(*) FROM texts x JOIN names k ON k.no = x.kind"
+            f" WHERE x.track = {_NAME} AND {_COUNTS} GROUP BY 1",
+            (track,),
+        )
+    )
+    return Stats(
+        results=sum(by_status.values()),
+        by_status=by_status,
+        by_author=by_author,
+        open_claims=waiting[0] if waiting else 0,
+        hypotheses=texts.get("hypothesis", 0),
+        insights=texts.get("insight", 0),
+    )
+
+
+def experiment_taken(database: Database, experiment: bytes, now_ms: int) -> str | None:
+    """Returns the result that an experiment has, else a claim that holds it at `now_ms`, else None."""
+    row = database.row(
+        "SELECT r.id FROM results x JOIN records r ON r.no = x.no"
+        f" WHERE x.experiment = ? AND {_COUNTS} ORDER BY x.no LIMIT 1",
+        (experiment,),
+    ) or database.row(
+        "SELECT r.id FROM claims c JOIN records r ON r.no = c.no"
+        " WHERE c.experiment = ? AND c.open = 1 AND r.received_ms + 1000.0 * c.ttl_s > ? ORDER BY c.no LIMIT 1",
+        (experiment, now_ms),
+    )
+    return row[0].hex() if row else None
+
+
+def search(database: Database, text: str, limit: int) -> list[Hit]:
+    """Returns the results, hypotheses and insights that count and speak of a text, the nearest first."""
+    known, meant = [], []
+    for term in words.words(text):
+        if database.row("SELECT 1 FROM words WHERE words MATCH ? LIMIT 1", (words.match_any([term]),)):
+            known.append(term)
+        else:
+            meant += words.likely(term, _spellings(database, term))
+    rankings = [_matches(database, terms, limit) for terms in (known, meant) if terms]
+    hits = []
+    for no, score in words.fuse(rankings)[:limit]:
+        row = database.row("SELECT id, raw FROM records WHERE no = ?", (no,))
+        if row is not None:
+            record = checked(database.path, *row)
+            found = record.body.get("text", record.body.get("description", ""))
+            hits.append(Hit(record.id, record.kind, str(found), score))
+    return hits
+
+
+def _spellings(database: Database, term: str) -> list[str]:
+    rows = database.rows(
+        "SELECT v.word FROM spellings s JOIN vocabulary v ON v.no = s.rowid WHERE s.spellings MATCH ?"
+        " ORDER BY s.rank LIMIT ?",
+        (words.match_trigrams(term), words.CANDIDATES_MAX),
+    )
+    return [str(word) for (word,) in rows]
+
+
+def _matches(database: Database, terms: list[str], limit: int) -> list[int]:
+    rows = database.rows(
+        "SELECT rowid, rank FROM words WHERE words MATCH ?"
+        " AND NOT EXISTS(SELECT 1 FROM results x WHERE x.no = words.rowid AND (x.retracted OR x.frozen))"
+        " AND NOT EXISTS(SELECT 1 FROM texts x WHERE x.no = words.rowid AND (x.retracted OR x.frozen))"
+        " ORDER BY rank LIMIT ?",
+        (words.match_any(terms), max(limit, MATCHES_MAX)),
+    )
+    return [int(no) for no, _ in sorted(rows, key=lambda row: (row[1], -row[0]))]
+
+
+def _number(database: Database, name: str) -> int | None:
+    row = database.row("SELECT no FROM names WHERE name = ?", (name,))
+    return int(row[0]) if row else None
+
+
+def _results(database: Database, rest: str, values: Sequence[Value]) -> list[ResultRow]:
+    return [
+        build(
+            ResultRow,
+            checked(database.path, key, raw),
+            received_ms,
+            flags=flags(retracted, frozen, tainted),
+            level="recorded",
+        )
+        for key, raw, received_ms, retracted, frozen, tainted in database.rows(_RESULT + rest, values)
+    ]

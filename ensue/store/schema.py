@@ -1,0 +1,91 @@
+"""The tables, and how a file of an earlier version becomes one of today.
+
+Three sorts: what is kept (records, blobs), what is this node's own (outbox, local), and what is derived from the
+records (live tables, search indexes), which may be thrown away at any time. A migration and its number commit together.
+Ids are 32-byte blobs; authors, tracks and other repeated names are numbers into `names`.
+Rejected: one wide table of result columns; bodies stay in the records, and only what is sorted or sought is a column.
+"""
+
+from ensue.errors import StoreError
+from ensue.store.database import APPLICATION_ID, Database
+
+KEPT = (
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE names(no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+    """CREATE TABLE records(
+        no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, author INTEGER NOT NULL, seq INTEGER NOT NULL,
+        kind INTEGER NOT NULL, received_ms INTEGER NOT NULL, raw BLOB NOT NULL)""",
+    "CREATE INDEX records_log ON records(author, seq)",
+    "CREATE INDEX records_kind ON records(kind)",
+    """CREATE TABLE blobs(
+        no INTEGER PRIMARY KEY, sha BLOB NOT NULL UNIQUE, base INTEGER, depth INTEGER NOT NULL, data BLOB NOT NULL)""",
+)
+
+OWN = (
+    "CREATE TABLE outbox(no INTEGER PRIMARY KEY)",
+    "CREATE TABLE local(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+)
+
+LIVE = (
+    "CREATE TABLE frozen(author INTEGER PRIMARY KEY, from_seq INTEGER NOT NULL)",
+    """CREATE TABLE retractions(
+        no INTEGER PRIMARY KEY, author INTEGER NOT NULL, seq INTEGER NOT NULL, target BLOB NOT NULL)""",
+    "CREATE INDEX retractions_target ON retractions(target)",
+    # place: 0 kept, 1 discarded, 2 without a value; tie: the id's first 7 bytes, which order as the id does
+    """CREATE TABLE results(
+        no INTEGER PRIMARY KEY, author INTEGER NOT NULL, track INTEGER NOT NULL, class INTEGER NOT NULL,
+        agent INTEGER NOT NULL, status INTEGER NOT NULL, place INTEGER NOT NULL, score REAL, tie INTEGER NOT NULL,
+        experiment BLOB NOT NULL, claim BLOB, parent BLOB,
+        retracted INTEGER NOT NULL, frozen INTEGER NOT NULL, tainted INTEGER NOT NULL)""",
+    "CREATE INDEX results_track ON results(track)",
+    "CREATE INDEX results_best ON results(track, place, score, tie) WHERE retracted = 0 AND frozen = 0",
+    "CREATE INDEX results_class ON results(track, class, place, score, tie) WHERE retracted = 0 AND frozen = 0",
+    "CREATE INDEX results_author ON results(track, author, place, score, tie) WHERE retracted = 0 AND frozen = 0",
+    "CREATE INDEX results_experiment ON results(experiment)",
+    "CREATE INDEX results_claim ON results(claim) WHERE claim IS NOT NULL",
+    "CREATE INDEX results_parent ON results(parent) WHERE parent IS NOT NULL",
+    """CREATE TABLE claims(
+        no INTEGER PRIMARY KEY, author INTEGER NOT NULL, track INTEGER NOT NULL, experiment BLOB NOT NULL,
+        hypothesis BLOB, ttl_s INTEGER NOT NULL, open INTEGER NOT NULL)""",
+    "CREATE INDEX claims_open ON claims(track) WHERE open = 1",
+    "CREATE INDEX claims_experiment ON claims(experiment) WHERE open = 1",
+    "CREATE INDEX claims_hypothesis ON claims(hypothesis) WHERE hypothesis IS NOT NULL",
+    """CREATE TABLE texts(
+        no INTEGER PRIMARY KEY, kind INTEGER NOT NULL, track INTEGER NOT NULL,
+        retracted INTEGER NOT NULL, frozen INTEGER NOT NULL)""",
+    "CREATE INDEX texts_track ON texts(track, kind)",
+    "CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')",
+    "CREATE TABLE vocabulary(no INTEGER PRIMARY KEY, word TEXT NOT NULL UNIQUE)",
+    "CREATE VIRTUAL TABLE spellings USING fts5(word, content='', tokenize='trigram')",
+)
+LIVE_TABLES = ("frozen", "retractions", "results", "claims", "texts", "vocabulary")
+SEARCH_TABLES = ("words", "spellings")
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = ((*KEPT, *OWN, *LIVE),)
+"""Statements that lead from version i to version i + 1. Never edited once released, only appended to."""
+
+
+def migrate(database: Database, network: str, derivation: int) -> bool:
+    """Brings the file to today's version; returns whether its live tables follow older rules and must be derived anew.
+
+    Raises StoreError when the file belongs to another network or was written by a newer version.
+    """
+    if database.pragma("user_version") < len(MIGRATIONS):
+        with database.write():
+            version = database.pragma("user_version")  # again: another process may have been faster
+            for statements in MIGRATIONS[version:]:
+                for statement in statements:
+                    database.run(statement)
+            if version == 0:
+                for key, value in (("network", network), ("derivation", str(derivation))):
+                    database.run("INSERT INTO meta(key, value) VALUES (?, ?)", (key, value))
+            database.run(f"PRAGMA application_id = {APPLICATION_ID}")
+            database.run(f"PRAGMA user_version = {max(version, len(MIGRATIONS))}")
+    if database.pragma("user_version") > len(MIGRATIONS):
+        raise StoreError(f"{database.path} was written by a newer version: upgrade autoresearch to read it.")
+    meta = {str(key): str(value) for key, value in database.rows("SELECT key, value FROM meta")}
+    if meta.get("network") != network:
+        raise StoreError(
+            f"{database.path} holds network {meta.get('network', '?')[:12]}, not {network[:12]}: choose another home."
+        )
+    return meta.get("derivation") != str(derivation)

@@ -1,0 +1,394 @@
+"""The replica: appends what this node signs, takes in what others signed, answers what is asked.
+
+Left out: sending (the outbox only remembers what waits), and deciding whom to believe. A record, its blobs, what
+follows from it and the node's own notes change in one transaction, so a kill at any moment leaves all or nothing.
+Rejected: a daemon that owns the file; commands open it themselves, whether a node runs or not.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from ensue import kinds
+from ensue.blobs import Blob
+from ensue.errors import AmbiguousId, InvalidBody, RecordError, UnknownId
+from ensue.identity import Identity
+from ensue.kinds import parse_body
+from ensue.record import Record, decode, is_hex64, sign
+from ensue.search import Hit
+from ensue.store import queries, vault
+from ensue.store.database import Database, Value
+from ensue.store.digest import digest
+from ensue.store.rebuild import RebuildReport, compare, derive
+from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats, checked
+from ensue.store.schema import migrate
+from ensue.store.tables import DERIVATION, Tables
+
+_T = TypeVar("_T")
+
+BATCH_RECORDS = 500
+"""Records read, or taken in, at a time."""
+PREFIX_CHARS_MIN = 4
+LEADERBOARD_ROWS = 20
+LEVELS = ("recorded", "official", "confirmed")
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What became of records that others sent: ids taken in, how many were here already, and why others were not."""
+
+    accepted: tuple[str, ...]
+    known: int
+    refused: tuple[str, ...]
+
+
+class Store:
+    """A replica of one network in one file, safe for several processes and threads at once.
+
+    Opening creates the file if need be and brings an older one up to date. It raises StoreError when the file is
+    another network's or a newer version's, StoreDamaged when its pages contradict each other.
+    """
+
+    def __init__(self, path: Path | str, network: str) -> None:
+        self.network = network
+        self.path = Path(path)
+        self._database = Database(self.path)
+        self._tables = Tables(self._database)
+        try:
+            self._database.check(thorough=False)
+            if migrate(self._database, network, DERIVATION):
+                self.rebuild()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file; the store is of no use afterwards."""
+        self._database.close()
+
+    # Writing
+
+    def append(
+        self,
+        identity: Identity,
+        kind: str,
+        body: Mapping[str, Any] | BaseModel,
+        blobs: Sequence[Blob] = (),
+        local: Mapping[str, str | None] | None = None,
+    ) -> Record:
+        """Signs the next record of one's own log and returns it once it is on the disk; it waits in the outbox.
+
+        `blobs`, and notes of this node in `local` (None removes one), are written in the same transaction.
+        Raises InvalidBody, RecordTooLarge, or DiskFull with nothing changed.
+        """
+        fields = body.model_dump(mode="json") if isinstance(body, BaseModel) else dict(body)
+        parsed = parse_body(kind, fields)
+        if parsed is None:
+            raise InvalidBody(f"There is no kind of record named {kind!r}: use one of {', '.join(kinds.KINDS)}.")
+        with self._changing(durable=True):
+            last = self.head(identity.peer_id)
+            record = sign(
+                identity,
+                network=self.network,
+                seq=last.seq + 1 if last else 1,
+                prev=last.id if last else None,
+                time_ms=_now_ms(),
+                kind=kind,
+                body=fields,
+            )
+            for blob in blobs:
+                vault.put(self._database, blob)
+            number = self._insert(record, parsed)
+            self._database.run("INSERT INTO outbox(no) VALUES (?)", (number,))
+            for key, value in (local or {}).items():
+                self._note(key, value)
+        return record
+
+    def ingest(self, raws: Iterable[bytes], blobs: Iterable[Blob] = ()) -> IngestReport:
+        """Takes in records of others, verified one by one, and blobs; one that is refused does not stop the rest.
+
+        Raises DiskFull; whole batches before it are kept.
+        """
+        accepted: list[str] = []
+        refused: list[str] = []
+        known = 0
+        for batch in _batches(blobs):
+            with self._changing(durable=False):
+                for blob in batch:
+                    vault.put(self._database, blob)
+        for raw_batch in _batches(raws):
+            verified = []
+            for raw in raw_batch:
+                try:
+                    record = decode(raw, self.network)
+                    verified.append((record, parse_body(record.kind, record.body)))
+                except RecordError as error:
+                    refused.append(str(error))
+            with self._changing(durable=False):
+                for record, body in verified:
+                    if self._has(record.id):
+                        known += 1
+                    else:
+                        self._insert(record, body)
+                        accepted.append(record.id)
+        return IngestReport(tuple(accepted), known, tuple(refused))
+
+    def _insert(self, record: Record, body: kinds.Body | None) -> int:
+        number = self._database.run(
+            "INSERT INTO records(id, author, seq, kind, received_ms, raw) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                *(bytes.fromhex(record.id), self._tables.name(record.author), record.seq),
+                *(self._tables.name(record.kind), _now_ms(), record.raw),
+            ),
+        )
+        self._tables.add(number, record, body)
+        return number
+
+    @contextmanager
+    def _changing(self, *, durable: bool) -> Iterator[None]:
+        try:
+            with self._database.write(durable=durable):
+                yield
+        except BaseException:
+            self._tables.forget()
+            raise
+
+    # Records and blobs
+
+    def get(self, record_id: str) -> Record:
+        """Returns the record with a full id; raises UnknownId, or StoreDamaged when its bytes do not hash to it."""
+        row = None
+        if is_hex64(record_id):
+            row = self._database.row("SELECT id, raw FROM records WHERE id = ?", (bytes.fromhex(record_id),))
+        if row is None:
+            raise _unknown(record_id)
+        return checked(self.path, *row)
+
+    def received_ms(self, record_id: str) -> int:
+        """Returns when this node received (or made) a record, by its own clock; raises UnknownId."""
+        row = None
+        if is_hex64(record_id):
+            row = self._database.row("SELECT received_ms FROM records WHERE id = ?", (bytes.fromhex(record_id),))
+        if row is None:
+            raise _unknown(record_id)
+        return int(row[0])
+
+    def resolve(self, prefix: str, kinds: Iterable[str] | None = None) -> str:
+        """Returns the one id that begins with at least PREFIX_CHARS_MIN hexadecimal digits, among `kinds` if given.
+
+        Raises UnknownId or AmbiguousId.
+        """
+        text = prefix.strip().lower()
+        if not PREFIX_CHARS_MIN <= len(text) <= 64 or not set(text) <= set("0123456789abcdef"):
+            raise UnknownId(
+                f"{prefix[:80]!r} is no id: give {PREFIX_CHARS_MIN} to 64 of its digits 0-9 a-f, as `log` shows them."
+            )
+        sql = "SELECT id FROM records WHERE id BETWEEN ? AND ?"
+        values: list[Value] = [bytes.fromhex(text.ljust(64, "0")), bytes.fromhex(text.ljust(64, "f"))]
+        if kinds is not None:
+            names = list(kinds)
+            sql += f" AND kind IN (SELECT no FROM names WHERE name IN ({', '.join('?' * len(names))}))"
+            values += names
+        found = self._database.rows(f"{sql} ORDER BY id LIMIT 2", values)
+        if not found:
+            raise _unknown(text)
+        if len(found) > 1:
+            raise AmbiguousId(f"Several records have ids that begin with {text}: give more of its digits.")
+        return str(found[0][0].hex())
+
+    def records(
+        self, *, author: str | None = None, kind: str | None = None, after_rowid: int = 0, limit: int | None = None
+    ) -> Iterator[Record]:
+        """Yields records in order of arrival, those after row `after_rowid`, without holding a lock in between."""
+        return (record for _, record in self.numbered(author=author, kind=kind, after_rowid=after_rowid, limit=limit))
+
+    def numbered(
+        self, *, author: str | None = None, kind: str | None = None, after_rowid: int = 0, limit: int | None = None
+    ) -> Iterator[tuple[int, Record]]:
+        """Yields what `records` yields, each with its row number."""
+        where, names = "no > ?", []
+        for column, name in (("author", author), ("kind", kind)):
+            if name is not None:
+                where += f" AND {column} = (SELECT no FROM names WHERE name = ?)"
+                names.append(name)
+        sql = f"SELECT no, id, raw FROM records WHERE {where} ORDER BY no LIMIT ?"
+        left = limit
+        while left is None or left > 0:
+            size = BATCH_RECORDS if left is None else min(left, BATCH_RECORDS)
+            rows = self._database.rows(sql, (after_rowid, *names, size))
+            for number, key, raw in rows:
+                yield number, checked(self.path, key, raw)
+            if len(rows) < size:
+                return
+            after_rowid = rows[-1][0]
+            left = None if left is None else left - size
+
+    def head(self, author: str) -> Record | None:
+        """Returns an author's record with the highest sequence number (of two, that with the lower id), or None."""
+        row = self._database.row(
+            "SELECT id, raw FROM records WHERE author = (SELECT no FROM names WHERE name = ?)"
+            " ORDER BY seq DESC, id LIMIT 1",
+            (author,),
+        )
+        return checked(self.path, *row) if row else None
+
+    def count(self) -> int:
+        """Returns the number of records."""
+        return self._number("SELECT count(*) FROM records")
+
+    def _has(self, record_id: str) -> bool:
+        return self._database.row("SELECT 1 FROM records WHERE id = ?", (bytes.fromhex(record_id),)) is not None
+
+    def blob(self, sha256: str) -> bytes:
+        """Returns a source or log by its hash; raises BlobMissing, or StoreDamaged when it does not match."""
+        return vault.get(self._database, sha256)
+
+    def has_blob(self, sha256: str) -> bool:
+        """Returns whether a source or log is here."""
+        return vault.has(self._database, sha256)
+
+    # This node's own notes, and what waits to be sent
+
+    def local_get(self, key: str) -> str | None:
+        """Returns a note of this node, or None; notes are never sent."""
+        row = self._database.row("SELECT value FROM local WHERE key = ?", (key,))
+        return str(row[0]) if row else None
+
+    def local_set(self, key: str, value: str | None, *, durable: bool = True) -> None:
+        """Sets a note of this node, or removes it with None; `durable=False` does not wait for the disk."""
+        with self._changing(durable=durable):
+            self._note(key, value)
+
+    def _note(self, key: str, value: str | None) -> None:
+        if value is None:
+            self._database.run("DELETE FROM local WHERE key = ?", (key,))
+        else:
+            self._database.run("INSERT OR REPLACE INTO local(key, value) VALUES (?, ?)", (key, value))
+
+    def outbox(self, limit: int = BATCH_RECORDS) -> list[Record]:
+        """Returns the oldest own records that wait to be sent."""
+        rows = self._database.rows(
+            "SELECT r.id, r.raw FROM outbox o JOIN records r ON r.no = o.no ORDER BY o.no LIMIT ?", (limit,)
+        )
+        return [checked(self.path, *row) for row in rows]
+
+    def outbox_done(self, ids: Iterable[str]) -> None:
+        """Takes records out of the outbox."""
+        with self._changing(durable=False):
+            for record_id in ids:
+                self._database.run(
+                    "DELETE FROM outbox WHERE no = (SELECT no FROM records WHERE id = ?)", (bytes.fromhex(record_id),)
+                )
+
+    # What follows from the records
+
+    def leaderboard(
+        self, track: str, *, by: str = "result", limit: int = LEADERBOARD_ROWS, level: str = "recorded"
+    ) -> list[ResultRow]:
+        """Returns results that count: kept ones by value, then discarded ones by value, then those without one.
+
+        `by` agent, account, class or author gives the first of each group. No result is above "recorded" yet.
+        """
+        if by not in ("result", "agent", "account", "class", "author") or level not in LEVELS:
+            raise ValueError(f"no leaderboard by {by!r} at level {level!r}")
+        if level != "recorded":
+            return []
+        if by == "result":
+            return queries.ranking(self._database, track, limit)
+        return queries.ranking_by(self._database, track, by, limit)
+
+    def best(self, track: str, hardware_class: str | None = None, author: str | None = None) -> ResultRow | None:
+        """Returns the best kept result that counts, overall, of a hardware class or of an author; None without one."""
+        return queries.best(self._database, track, hardware_class=hardware_class, author=author)
+
+    def result(self, record_id: str) -> ResultRow:
+        """Returns a result by its full id, whatever its standing; raises UnknownId."""
+        row = queries.result(self._database, record_id) if is_hex64(record_id) else None
+        if row is None:
+            raise UnknownId(f"No result here has the id {record_id[:64]!r}: `autoresearch log` lists those there are.")
+        return row
+
+    def results(self, track: str, limit: int | None = None, author: str | None = None) -> list[ResultRow]:
+        """Returns a track's results in order of arrival, whatever their standing; with a limit, the newest."""
+        return queries.results(self._database, track, limit, author)
+
+    def open_claims(self, track: str) -> list[ClaimRow]:
+        """Returns claims that wait for a result, in order of arrival; the caller judges whether they have expired."""
+        return queries.open_claims(self._database, track)
+
+    def hypotheses(self, track: str, open_only: bool = False) -> list[HypothesisRow]:
+        """Returns ideas in order of arrival; `open_only`: those that count and that no result came of."""
+        return queries.hypotheses(self._database, track, open_only)
+
+    def insights(self, track: str) -> list[InsightRow]:
+        """Returns lessons in order of arrival, whatever their standing."""
+        return queries.insights(self._database, track)
+
+    def lineage(self, record_id: str) -> tuple[list[ResultRow], list[ResultRow]]:
+        """Returns a result's ancestors, the nearest first, and its descendants, generation by generation."""
+        return queries.lineage(self._database, record_id)
+
+    def stats(self, track: str) -> Stats:
+        """Returns a track's figures, by status and by author."""
+        return queries.stats(self._database, track)
+
+    def experiment_taken(self, key: str, now_ms: int | None = None) -> str | None:
+        """Returns the result that an experiment has, or a claim that holds it at `now_ms` (default: now), or None."""
+        return queries.experiment_taken(self._database, bytes.fromhex(key), _now_ms() if now_ms is None else now_ms)
+
+    def search(self, text: str, limit: int = LEADERBOARD_ROWS) -> list[Hit]:
+        """Returns results, hypotheses and insights that speak of a text, the nearest first; any text is allowed."""
+        return queries.search(self._database, text, limit)
+
+    # Derivation
+
+    def digest(self) -> str:
+        """Returns the digest of what follows from the records; equal wherever the same records are."""
+        return digest(self._database)
+
+    def rebuild(self, check: bool = False) -> RebuildReport:
+        """Derives the live tables anew from the records, each verified again, and returns how they compare to the fold.
+
+        With `check` nothing is changed: the tables are compared as they stand.
+        """
+        if not check:
+            with self._changing(durable=True):
+                derive(self._database, self._tables, self.network)
+        return compare(self._database, self.network)
+
+    def check(self) -> None:
+        """Walks through every page of the file; raises StoreDamaged where they contradict each other."""
+        self._database.check(thorough=True)
+
+    def _number(self, sql: str) -> int:
+        row = self._database.row(sql)
+        return int(row[0]) if row else 0
+
+
+def _unknown(text: str) -> UnknownId:
+    return UnknownId(f"No record here has the id {text[:64]!r}: `autoresearch log` lists those there are.")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    rest = iter(items)
+    while batch := list(islice(rest, BATCH_RECORDS)):
+        yield batch

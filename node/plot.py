@@ -93,6 +93,8 @@ def draw(rows: Sequence[ResultRow], path: Path, *, title: str) -> None:
 
 
 def _fill(axes: Axes, rows: Sequence[ResultRow], bounds: tuple[float, float], title: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     low, high = bounds
     edge = high if rows[0].direction == "min" else low
 
@@ -110,8 +112,8 @@ def _fill(axes: Axes, rows: Sequence[ResultRow], bounds: tuple[float, float], ti
         if points:
             colour, marker, size = looks[name]
             words = f"{name}, no value" if name == "failed" else name
-            numbers, heights = zip(*points, strict=True)
-            axes.scatter(numbers, heights, s=size, c=colour, marker=marker, label=f"{len(points)} {words}", zorder=3)
+            across, up = zip(*points, strict=True)
+            axes.scatter(across, up, s=size, c=colour, marker=marker, label=f"{len(points)} {words}", zorder=3)
     steps = staircase(rows)
     if steps:
         numbers = [step.number for step in steps] + [len(rows)]
@@ -121,7 +123,7 @@ def _fill(axes: Axes, rows: Sequence[ResultRow], bounds: tuple[float, float], ti
     better = "lower" if rows[0].direction == "min" else "higher"
     axes.set(xlabel="experiment", ylabel=f"{text.printable(rows[0].metric)} ({better} is better)", ylim=(low, high))
     axes.set_xlim(0.3, max(len(rows) * 1.12, len(rows) + 2.5))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(_title(title, steps), loc="left", fontsize=12)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

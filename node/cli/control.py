@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CONTROL_KEY = "control"
 NODE_KEY = "node"
 SILENT_S = 60.0
+WAITING_MAX = 200  # records counted in the outbox; of more it is enough to know that they are many
 
 
 @click.command(short_help="Hold research at once; the run in progress waits.")
@@ -71,7 +72,7 @@ def _document(home: Home, store: Store) -> dict[str, Any]:
     track = output.track_id(home, None)
     best = store.best(track)
     peer_id = Identity.load(home.key).peer_id
-    mine = [row for row in store.results(track) if row.author == peer_id]
+    stats = store.stats(track)
     local = time.localtime()
     return {
         "home": str(home.path),
@@ -88,9 +89,9 @@ def _document(home: Home, store: Store) -> dict[str, Any]:
         "track": track,
         "track_name": output.track_names(home).get(track, track[:10]),
         "records": store.count(),
-        "waiting_to_be_sent": len(store.outbox(1000)),
-        "results": len(store.results(track)),
-        "results_mine": {state: sum(row.status == state for row in mine) for state in output.COLOURS},
+        "waiting_to_be_sent": len(store.outbox(WAITING_MAX)),
+        "results": stats.results,
+        "results_mine": stats.by_author.get(peer_id, {}),
         "best": None if best is None else output.result_json(best),
         "gain": _against_root(store, best.id) if best is not None else None,
     }
@@ -111,12 +112,7 @@ def _against_root(store: Store, identifier: str) -> float | None:
     from node.cli import sources
 
     row = store.result(identifier)
-    if row is None:
-        return None
-    root = sources.root(store, row)
-    if root.value is None or row.value is None:
-        return None
-    return root.value - row.value if row.direction == "min" else row.value - root.value
+    return output.better(row, sources.root(store, row))
 
 
 def _print(document: dict[str, Any]) -> None:
@@ -135,7 +131,9 @@ def _print(document: dict[str, Any]) -> None:
     pairs.append(("mine", ", ".join(mine) or "no results yet"))
     waiting = document["waiting_to_be_sent"]
     held = f"{text.plural(document['records'], 'record')}, {document['results']} of them results on this track"
-    pairs.append(("memory", held + (f"; {waiting} wait for a network" if waiting else "")))
+    pairs.append(
+        ("memory", held + (f"; {waiting}{'+' if waiting == WAITING_MAX else ''} wait for a network" if waiting else ""))
+    )
     name = text.printable(document["network_name"])
     pairs.append(("network", f"{name} ({document['network'][:10]}), track {text.printable(document['track_name'])}"))
     pairs.append(("home", document["home"]))

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ensue.errors import UserError
+from ensue.errors import UnknownId, UserError
 from node import text
 from node.home import Home, default_home, open_replica
 
@@ -83,11 +83,15 @@ def replica() -> Iterator[tuple[Home, Store]]:
 
 def track_names(home: Home) -> dict[str, str]:
     """Return id to name of the tracks that this network was founded with, and of those installed here."""
+    from ensue.errors import TrackError
     from ensue.genesis import Genesis
     from experiments import track
 
-    founded = {found.id: found.name for found in Genesis.load(home.genesis).tracks}
-    return founded | {track.load(name).id: name for name in track.available()}
+    names = {found.id: found.name for found in Genesis.load(home.genesis).tracks}
+    for name in track.available():
+        with suppress(TrackError):  # one broken track must not hide the others
+            names[track.load(name).id] = name
+    return names
 
 
 def track_id(home: Home, asked: str | None) -> str:
@@ -115,12 +119,26 @@ def track_id(home: Home, asked: str | None) -> str:
         raise UserError(f"there is no track {text.printable(wanted, 60)!r} here: choose one of {known}") from error
 
 
+def result(store: Store, identifier: str | None) -> ResultRow | None:
+    """Return the result with this full id, None where it is not here or no result."""
+    if identifier is None:
+        return None
+    try:
+        return store.result(identifier)
+    except UnknownId:
+        return None
+
+
 def gain(row: ResultRow, store: Store) -> float | None:
     """Return by how much a result is better than its parent, in units of the metric; None without both values."""
-    parent = store.result(row.parent) if row.parent else None
-    if parent is None or parent.value is None or row.value is None:
+    return better(row, result(store, row.parent))
+
+
+def better(row: ResultRow, other: ResultRow | None) -> float | None:
+    """Return by how much a result is better than another, in units of the metric; None without both values."""
+    if other is None or other.value is None or row.value is None:
         return None
-    return parent.value - row.value if row.direction == "min" else row.value - parent.value
+    return other.value - row.value if row.direction == "min" else row.value - other.value
 
 
 def result_json(row: ResultRow) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ensue.store import Blob, Store
 
 EVIDENCE_KINDS = ("result",)
+STDIN_CHARACTERS_MAX = 100_000
 
 
 @click.command(short_help="Publish an idea for others to try.")
@@ -49,7 +51,7 @@ def hypothesis(
 
 def _spoken(words: tuple[str, ...]) -> str:
     if words == ("-",):
-        return click.get_text_stream("stdin").read(100_000).strip()
+        return sys.stdin.read(STDIN_CHARACTERS_MAX).strip()
     return " ".join(words).strip()
 
 

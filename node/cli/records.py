@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ensue.record import Record
     from ensue.store import Store
 
+WINDOW_RECORDS = 1000
+
 
 @click.command(short_help="Show one record in full.")
 @click.argument("id")
@@ -27,7 +29,7 @@ def show(id: str, as_source: bool, as_log: bool, in_json: bool) -> None:
     """Show the record whose id begins with ID (four characters or more)."""
     with output.replica() as (home, store):
         found = store.resolve(id)
-        row = store.result(found)
+        row = output.result(store, found)
         if as_source:
             sources.print_source(store, sources.source_of(store, found), in_json)
         elif as_log:
@@ -45,7 +47,7 @@ def show(id: str, as_source: bool, as_log: bool, in_json: bool) -> None:
 def _document(store: Store, identifier: str) -> dict[str, Any]:
     """Return a record as JSON; a result has its promised fields at the top and its change beside them."""
     record = store.get(identifier)
-    row = store.result(identifier)
+    row = output.result(store, identifier)
     if row is None:
         return _envelope(record) | {"body": record.body}
     return output.result_json(row) | _envelope(record) | {"change": record.body.get("change", [])}
@@ -85,7 +87,7 @@ def diff(id: str, other: str | None, in_json: bool) -> None:
     with output.replica() as (_, store):
         new = store.resolve(other or id)
         old = store.resolve(id) if other else _parent(store, new)
-        rows = [store.result(old), store.result(new)]
+        rows = [output.result(store, old), output.result(store, new)]
         values = [text.number(row.value) for row in rows if row is not None]
         pair = [(found, sources.source_of(store, found)) for found in (old, new)]
         sources.compare(store, pair[0], pair[1], " → ".join(values) if len(values) == 2 else "", in_json)
@@ -106,10 +108,7 @@ def _parent(store: Store, identifier: str) -> str:
 def log(author: str | None, kind: str | None, limit: int, in_json: bool) -> None:
     """List records in the order in which they arrived here, one a line."""
     with output.replica() as (_, store):
-        newest: deque[Record] = deque(maxlen=limit)
-        for record in store.records(kind=kind):
-            if author is None or _written_by(record, author):
-                newest.append(record)
+        newest = _newest(store, author, kind, limit)
     if in_json:
         output.print_json([_envelope(record) | {"body": record.body} for record in newest])
         return
@@ -129,6 +128,20 @@ def log(author: str | None, kind: str | None, limit: int, in_json: bool) -> None
     ]
     colours = [output.COLOURS.get(str(record.body.get("status"))) for record in newest]
     output.rows(["author's time", "id", "by", "no.", "kind", "what"], cells, "<<<><<", colours)
+
+
+def _newest(store: Store, author: str | None, kind: str | None, limit: int) -> list[Record]:
+    """Return the newest records that fit, oldest first; reads backwards, so a long log is not read as a whole."""
+    found: list[Record] = []
+    end: int | None = None
+    start = store.count()
+    while len(found) < limit and (end is None or end > 0):
+        start = max(0, start - max(limit, WINDOW_RECORDS))
+        numbered = store.numbered(kind=kind, after_rowid=start)
+        window = takewhile(lambda pair, end=end: end is None or pair[0] <= end, numbered)  # type: ignore[misc]
+        found = [record for _, record in window if author is None or _written_by(record, author)] + found
+        end = start
+    return found[-limit:]
 
 
 def _written_by(record: Record, author: str) -> bool:
@@ -165,8 +178,6 @@ def lineage(id: str, in_json: bool) -> None:
     """Draw the line from the beginning to ID, and everything that was tried on top of it."""
     with output.replica() as (_, store):
         row = store.result(store.resolve(id, kinds=["result"]))
-        if row is None:
-            raise UserError(f"{text.printable(id, 40)} is not a result: `autoresearch leaderboard` lists them")
         ancestors, descendants = store.lineage(row.id)
         if in_json:
             output.print_json(

@@ -32,7 +32,7 @@ def search(words: tuple[str, ...], limit: int, in_json: bool) -> None:
             return
         cells, colours = [], []
         for hit in hits:
-            row = store.result(hit.id)
+            row = output.result(store, hit.id)
             value = text.NONE if row is None else text.number(row.value)
             cells.append([text.short(hit.id), text.printable(hit.kind, 12), value, text.printable(hit.text)])
             colours.append(None if row is None else output.COLOURS[row.status])
@@ -40,6 +40,6 @@ def search(words: tuple[str, ...], limit: int, in_json: bool) -> None:
 
 
 def _document(store: Store, identifier: str, kind: str, words: str, score: float) -> dict[str, Any]:
-    row = store.result(identifier)
+    row = output.result(store, identifier)
     found = {"id": identifier, "kind": kind, "text": words, "score": score}
     return found if row is None else output.result_json(row) | found

@@ -10,11 +10,11 @@ import difflib
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ensue.errors import UserError
+from ensue.errors import UnknownId, UserError
 from node import text
 from node.cli import output
 from node.home import Home
@@ -92,8 +92,9 @@ def compare(store: Store, old: tuple[str, str], new: tuple[str, str], words: str
 
 
 def _unified(old: bytes, new: bytes, old_name: str, new_name: str) -> list[str]:
-    texts = [data.decode("utf-8", "replace").splitlines(keepends=True) for data in (old, new)]
-    return list(difflib.unified_diff(*texts, f"{old_name}/train.py", f"{new_name}/train.py", n=CONTEXT_LINES))
+    before, after = (data.decode("utf-8", "replace").splitlines(keepends=True) for data in (old, new))
+    names = (f"{old_name}/train.py", f"{new_name}/train.py")
+    return list(difflib.unified_diff(before, after, *names, n=CONTEXT_LINES))
 
 
 def print_result(home: Home, store: Store, row: ResultRow) -> None:
@@ -127,7 +128,7 @@ def print_result(home: Home, store: Store, row: ResultRow) -> None:
 def _line_of(store: Store, row: ResultRow) -> list[tuple[str, str]]:
     if row.parent is None:
         return [("parent", "none: a beginning")]
-    parent = store.result(row.parent)
+    parent = output.result(store, row.parent)
     if parent is None:
         return [("parent", f"{text.short(row.parent)}, not here yet")]
     better = output.gain(row, store)
@@ -139,22 +140,13 @@ def _line_of(store: Store, row: ResultRow) -> list[tuple[str, str]]:
 
 def _expected(store: Store, row: ResultRow) -> list[tuple[str, str]]:
     """Return what the claim had said before the run, if the claim is here."""
-    claim: dict[str, Any] = {}
-    if row.claim is not None and row.claim in _known(store, row.claim):
-        claim = store.get(row.claim).body
-    said = claim.get("expectation")
+    try:
+        said = store.get(row.claim).body.get("expectation") if row.claim else None
+    except UnknownId:
+        said = None
     if not isinstance(said, dict):
         return []
     return [("expected", f"{text.number(said['mean'])} ± {text.number(said['sd'])}, said before the run")]
-
-
-def _known(store: Store, identifier: str) -> set[str]:
-    from ensue.errors import UnknownId
-
-    try:
-        return {store.resolve(identifier)}
-    except UnknownId:
-        return set()
 
 
 def _measured(row: ResultRow) -> list[tuple[str, str]]:

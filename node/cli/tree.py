@@ -58,9 +58,7 @@ def _below(row: ResultRow, parent: ResultRow | None, descendants: Sequence[Resul
 
 
 def _line(prefix: str, row: ResultRow, parent: ResultRow | None, columns: int, bold: bool = False) -> str:
-    better: float | None = None
-    if parent is not None and parent.value is not None and row.value is not None:
-        better = parent.value - row.value if row.direction == "min" else row.value - parent.value
+    better = output.better(row, parent)
     shown = prefix if len(prefix) <= INDENT_MAX else "…" + prefix[-INDENT_MAX:]
     value = text.number(row.value) if row.value is not None else row.status.replace("_", " ")
     words = f"{text.short(row.id)}  {value}  {text.signed(better) if better is not None else '':>7}  "

@@ -1,0 +1,258 @@
+"""Queries over a real replica: what they show, their JSON, their empty states, and that nothing can harm a terminal."""
+
+import json
+import time
+
+import pytest
+
+from node import text
+
+RESULT_FIELDS = {
+    "id",
+    "experiment",
+    "track",
+    "author",
+    "name",
+    "status",
+    "metric",
+    "value",
+    "seed",
+    "hardware_class",
+    "description",
+    "parent",
+    "level",
+    "created_at",
+    "wall_s",
+    "cpu_s",
+    "source",
+    "overhead_s",
+}
+QUERIES = [
+    ["leaderboard"], ["leaderboard", "--by", "agent"], ["leaderboard", "--by", "class"], ["best"], ["log"],
+    ["search", "matrix"], ["status"], ["rebuild", "--check"], ["config"],
+]  # fmt: skip
+
+
+def ranked(invoke, *arguments):
+    return json.loads(invoke("leaderboard", "--json", *arguments).stdout)
+
+
+def test_leaderboard_json_has_every_result_and_the_promised_fields(research, invoke):
+    rows = ranked(invoke)
+    assert [row["status"] for row in rows[:4]] == ["kept", "kept", "kept", "discarded"]
+    assert len(rows) == 6
+    assert [row["value"] for row in rows[:4]] == [1.5991, 1.605, 1.6123, 1.6201]
+    for row in rows:
+        assert row.keys() >= RESULT_FIELDS
+        assert ("reason" in row) == (row["value"] is None)
+    assert rows[0]["name"] == "ada"
+    assert rows[0]["author"] == research.identity.peer_id
+    assert rows[0]["track"] == research.track
+
+
+def test_leaderboard_shows_aligned_columns_with_gains(research, invoke):
+    shown = invoke("leaderboard").stdout.splitlines()
+    assert shown[0] == "sotu · val_bpb, lower is better"
+    assert shown[2].split()[:3] == ["1", "1.5991", "+0.0059"]
+    assert "● kept" in shown[2]
+    assert shown[2].endswith("depth 4 → 5")
+    starts = {line.index("ada") for line in shown[2:]}
+    assert len(starts) == 1
+
+
+@pytest.mark.parametrize(("by", "count"), [("agent", 1), ("author", 1), ("class", 1), ("account", 1)])
+def test_leaderboard_by_groups(research, invoke, by, count):
+    assert [row["value"] for row in ranked(invoke, "--by", by)] == [1.5991] * count
+
+
+def test_leaderboard_limit_and_levels(research, invoke):
+    assert len(ranked(invoke, "--limit", "2")) == 2
+    assert ranked(invoke, "--level", "confirmed") == []
+    assert "No confirmed results on sotu" in invoke("leaderboard", "--level", "confirmed").stdout
+    invoke("leaderboard", "--limit", "0", code=2)
+
+
+def test_best(research, invoke):
+    assert json.loads(invoke("best", "--json").stdout)["value"] == 1.5991
+    shown = invoke("best").stdout
+    assert "val_bpb 1.5991" in shown
+    assert "+0.0059 (better)" in shown
+    assert json.loads(invoke("best", "--class", "cpu-2t-avx512-128", "--json").stdout)["value"] == 1.5991
+    assert json.loads(invoke("best", "--class", "h100", "--json").stdout) is None
+    assert "there are cpu-2t-avx512-128" in invoke("best", "--class", "h100").stdout
+    invoke("best", "--source", "--diff", code=2)
+
+
+def test_best_source_and_diff(research, invoke):
+    source = invoke("best", "--source").stdout
+    assert "MATRIX_LR = 0.04" in source
+    diff = invoke("best", "--diff").stdout
+    assert "-MATRIX_LR = 0.02  # [0.002 .. 0.2] log; Muon's learning rate" in diff.splitlines()
+    assert "+DEPTH = 5  # [2 .. 8] ; blocks" in diff.splitlines()
+    assert "1.6123 → 1.5991" in diff
+
+
+def test_a_script_goes_into_a_file_byte_for_byte(research, program, tmp_path):
+    import subprocess
+    import sys
+
+    refused = next(row for row in research.store.results(research.track) if row.status == "refused")
+    with (tmp_path / "train.py").open("wb") as file:
+        command = [sys.executable, "-m", "node.cli.main", "show", refused.id, "--source"]
+        subprocess.run(command, stdout=file, check=True, timeout=60)
+    assert (tmp_path / "train.py").read_bytes() == research.store.blob(refused.source)
+    assert "\x1b" not in program("show", refused.id, "--source").stdout
+
+
+def test_show_every_kind(research, invoke):
+    for record in research.store.records():
+        document = json.loads(invoke("show", record.id, "--json").stdout)
+        assert document["id"] == record.id
+        assert document["kind"] == record.kind
+        assert record.id in invoke("show", record.id[:12]).stdout
+    failed = next(row for row in research.store.results(research.track) if row.status == "crashed")
+    assert "because it fell over" in invoke("show", failed.id).stdout
+    assert invoke("show", failed.id, "--log").stdout.startswith("step 1\n\\x1b[2J")
+
+
+def test_show_what_is_not_there(research, invoke):
+    for wrong in ("ffffffffff", "zz", "abc", ""):
+        done = invoke("show", wrong, code=1)
+        assert done.stdout == ""
+        assert done.stderr.startswith("autoresearch: ")
+        assert done.stderr.count("\n") == 1
+    best = research.store.best(research.track)
+    assert "kept no output" in invoke("show", best.id, "--log", code=1).stderr
+    lesson = next(research.store.records(kind="insight"))
+    assert "has no script" in invoke("show", lesson.id, "--source", code=1).stderr
+
+
+def test_diff_with_parent_and_between_two(research, invoke):
+    rows = research.store.results(research.track)
+    diff = invoke("diff", rows[1].id[:10]).stdout
+    assert "-MATRIX_LR = 0.02" in diff
+    other = json.loads(invoke("diff", rows[0].id, rows[-1].id, "--json").stdout)
+    assert "+DEPTH = 5" in other["diff"]
+    assert (other["from"], other["to"]) == (rows[0].id, rows[-1].id)
+    assert "the scripts are the same" in invoke("diff", rows[0].id, rows[0].id).stdout
+    assert "has no parent" in invoke("diff", rows[0].id, code=1).stderr
+
+
+def test_log_is_one_line_a_record(research, invoke):
+    shown = invoke("log").stdout.splitlines()
+    assert len(shown) == 1 + research.store.count()
+    assert "depth 4 → 5" in shown[-1]
+    assert len(json.loads(invoke("log", "--json", "--kind", "insight").stdout)) == 1
+    assert len(json.loads(invoke("log", "--json", "--limit", "2").stdout)) == 2
+    for author in (
+        research.identity.peer_id,
+        research.identity.peer_id[-6:],
+        "ada",
+        text.peer(research.identity.peer_id),
+    ):
+        assert len(json.loads(invoke("log", "--json", "--author", author).stdout)) == 7
+    assert "No such records" in invoke("log", "--author", "nobody").stdout
+
+
+def test_lineage(research, invoke):
+    rows = research.store.results(research.track)
+    shown = invoke("lineage", rows[1].id).stdout.splitlines()
+    assert [line.split()[2] for line in shown[:2]] == ["1.6123", "1.6050"]
+    assert shown[2].startswith("├─ ")
+    assert shown[-1].startswith("└─ ")
+    assert len(shown) == 6
+    document = json.loads(invoke("lineage", rows[1].id, "--json").stdout)
+    assert [row["id"] for row in document["ancestors"]] == [rows[0].id]
+    assert len(document["descendants"]) == 4
+
+
+def test_search(research, invoke):
+    hits = json.loads(invoke("search", "matrix", "learning", "rate", "--json").stdout)
+    assert {hit["kind"] for hit in hits} >= {"insight"}
+    assert "1.6050" in invoke("search", "matrix lr").stdout
+    assert "Nothing about" in invoke("search", "zebra crossing").stdout
+    for odd in ('"', "NEAR(", "*", "a AND", "'; DROP TABLE records; --", "\x1b[2J", "x" * 5000):
+        invoke("search", odd)
+
+
+def test_rebuild(research, invoke):
+    assert "equal" in invoke("rebuild", "--check").stdout
+    assert json.loads(invoke("rebuild", "--json").stdout)["equal"] is True
+    assert len(ranked(invoke)) == 6
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=" ".join)
+def test_json_is_one_document_and_nothing_else(research, invoke, query):
+    done = invoke(*query, "--json")
+    json.loads(done.stdout)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("query", [*QUERIES, ["lineage", "ROOT"], ["search", "peek"]], ids=" ".join)
+def test_nothing_of_a_stranger_reaches_the_terminal(research, invoke, query):
+    root = research.store.results(research.track)[0].id
+    for arguments in (query, [*query, "--json"]):
+        done = invoke(*[root if word == "ROOT" else word for word in arguments], color=False)
+        for character in "\x1b\x07\x9b\u202e\u2069":
+            assert character not in done.stdout
+
+
+def test_without_a_node_every_query_says_what_to_do(home, invoke):
+    for query in (
+        ["leaderboard"],
+        ["best"],
+        ["log"],
+        ["status"],
+        ["pause"],
+        ["search", "x"],
+        ["show", "abcd"],
+        ["plot"],
+    ):
+        done = invoke(*query, code=1)
+        assert done.stdout == ""
+        assert "run `autoresearch join`" in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not home.path.exists()
+
+
+def test_empty_states_say_what_to_do(founded, invoke):
+    assert "No results on sotu yet" in invoke("leaderboard").stdout
+    assert "Nothing kept on sotu yet" in invoke("best").stdout
+    assert "No such records" in invoke("log").stdout
+    assert ranked(invoke) == []
+    assert "none yet" in invoke("status").stdout
+
+
+def test_an_unknown_track_names_those_there_are(founded, invoke):
+    assert "choose one of" in invoke("leaderboard", "--track", "chess", code=1).stderr
+    assert ranked(invoke, "--track", founded.track[:12]) == []
+
+
+def test_a_broken_settings_file_is_one_sentence(research, invoke):
+    research.home.settings.write_text("track = sotu\n")
+    done = invoke("leaderboard", code=1)
+    assert str(research.home.settings) in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_queries_start_fast_and_light(research, program):
+    heavy = ["torch", "optuna", "rich", "matplotlib", "numpy", "git", "httpx", "hivemind"]
+    best = 9.0
+    for _ in range(3):
+        began = time.monotonic()
+        done = program("leaderboard")
+        best = min(best, time.monotonic() - began)
+        assert done.returncode == 0, done.stderr
+    assert best < 0.3
+    for query in (["leaderboard"], ["best"], ["status"], ["log"], ["search", "matrix"], ["--help"], ["config"]):
+        code = (
+            "import sys\nfrom node.cli.main import cli\n"
+            f"try:\n    cli.main({query!r}, prog_name='autoresearch')\n"
+            "except SystemExit as end:\n    assert not end.code\n"
+            f"print([name for name in {heavy!r} if name in sys.modules])"
+        )
+        import subprocess
+        import sys
+
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        assert found.stdout.splitlines()[-1] == "[]", query

@@ -1,0 +1,216 @@
+"""The loop as its owner meets it: real processes, a real home, the tiny track, and every way to stop it."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "tests/tracks/tiny"
+DEADLINE_S = 90.0
+
+
+class Node:
+    """The command line on one home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = {**os.environ, "AUTORESEARCH_HOME": str(home), "AUTORESEARCH_TRACK": str(TINY)}
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "node.cli.main", *arguments]
+        return subprocess.Popen(
+            command, env=self.environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == status, out + err
+        return out if status == 0 else err
+
+    def ask(self, *arguments: str) -> object:
+        return json.loads(self.run(*arguments, "--json"))
+
+    def results(self) -> list[dict[str, object]]:
+        answer = self.ask("leaderboard", "--limit", "1000")
+        return answer["results"] if isinstance(answer, dict) else answer  # type: ignore[return-value]
+
+    def records(self) -> list[dict[str, object]]:
+        answer = self.ask("log", "--limit", "1000")
+        return answer["records"] if isinstance(answer, dict) else answer  # type: ignore[return-value]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    return Node(tmp_path / "home")
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"no {what} in {DEADLINE_S} s"
+        time.sleep(0.05)
+
+
+def wait_for_line(process: subprocess.Popen[str], word: str) -> list[str]:
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if word in line:
+            return seen
+    raise AssertionError(f"{word!r} never came: {''.join(seen)}")
+
+
+def survivors(home: Path) -> list[str]:
+    """Command lines of processes that still name the home."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+            except OSError:
+                continue
+            if str(home) in line:
+                found.append(line)
+    return found
+
+
+def chain_is_whole(records: list[dict[str, object]]) -> bool:
+    numbers = sorted(record["seq"] for record in records)  # type: ignore[type-var]
+    return numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_fresh_home_researches_by_itself_and_ends(node: Node):
+    node.run("join", "--experiments", "4")
+    results = node.results()
+    assert len(results) == 4
+    assert all(result["status"] in ("kept", "discarded") for result in results)
+    baseline = next(result for result in results if result["parent"] is None)
+    assert baseline["description"] == "baseline"
+    assert baseline["status"] == "kept"
+    assert {result["metric"] for result in results} == {"val_bpb"}
+    for result in results:
+        shown = node.ask("show", str(result["id"]))
+        assert isinstance(shown, dict)
+        assert shown["overhead_s"] <= 1.0
+        assert shown["value"] == result["value"]
+    claims = [record for record in node.records() if record["kind"] == "claim"]
+    assert len(claims) == 4
+    assert "equal" in node.run("rebuild", "--check")
+
+
+def test_a_second_node_on_the_same_home_is_refused_in_one_sentence(node: Node):
+    first = node.start("join")
+    try:
+        wait_for_line(first, "training")
+        error = node.run("join", status=1)
+        assert "already runs" in error
+        assert "Traceback" not in error
+        assert error.count("\n") == 1
+    finally:
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=DEADLINE_S)
+
+
+def test_one_interrupt_records_the_run_as_abandoned(node: Node):
+    process = node.start("join")
+    wait_for_line(process, "training")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    kinds = [record["kind"] for record in node.records()]
+    assert kinds == ["claim", "retraction"]
+    assert survivors(node.home) == []
+    assert list((node.home / "runs").iterdir()) == []
+    # The experiment is free again: the next start takes the same one.
+    node.run("join", "--experiments", "1")
+    assert [result["description"] for result in node.results()] == ["baseline"]
+
+
+def test_two_interrupts_end_at_once_and_the_next_start_cleans_up(node: Node):
+    process = node.start("join")
+    wait_for_line(process, "training")
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=10)
+    assert process.returncode == 130
+    wait_for(lambda: survivors(node.home) == [], "end of the sandbox")
+    node.run("join", "--experiments", "1")
+    assert chain_is_whole(node.records())
+
+
+def test_pause_holds_the_run_and_resume_lets_it_end(node: Node):
+    process = node.start("join", "--experiments", "1")
+    wait_for_line(process, "training")
+    node.run("pause")
+    status = node.ask("status")
+    assert isinstance(status, dict)
+    assert status["paused"] is True
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=6)  # the budget of the tiny track is 3 s
+    node.run("resume")
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+    assert len(node.results()) == 1
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_loses_no_finished_result_and_forks_nothing(node: Node):
+    """Killed at eight moments of a run; a finished result is one that was announced on the output."""
+    chance = random.Random(20261121)
+    announced = 0
+    for _ in range(8):
+        process = node.start("join")
+        time.sleep(chance.uniform(0.3, 9.0))
+        process.send_signal(signal.SIGKILL)
+        out, _ = process.communicate(timeout=DEADLINE_S)
+        announced += out.count(" · val_bpb ")
+        wait_for(lambda: survivors(node.home) == [], "end of the sandbox")
+    node.run("join", "--experiments", "1")
+    results = node.results()
+    assert len(results) >= announced + 1
+    records = node.records()
+    assert chain_is_whole(records)
+    open_claims = {record["id"] for record in records if record["kind"] == "claim"}
+    for record in records:
+        body = record["body"]
+        assert isinstance(body, dict)
+        open_claims.discard(body.get("claim") or body.get("target"))
+    assert open_claims == set()
+    assert "equal" in node.run("rebuild", "--check")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_makes_the_loop_wait_and_go_on(node: Node):
+    node.home.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(node.home)], check=False)
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed in this container")
+    try:
+        process = node.start("join", "--experiments", "2")
+        wait_for_line(process, "kept")
+        ballast = node.home / "ballast"
+        with ballast.open("wb") as file:
+            try:
+                while True:
+                    file.write(bytes(1 << 16))
+                    file.flush()
+            except OSError:
+                pass
+        wait_for_line(process, "waiting")
+        ballast.unlink()
+        process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 0
+        assert len(node.results()) == 2
+        assert chain_is_whole(node.records())
+    finally:
+        subprocess.run(["umount", "-l", str(node.home)], check=False)

@@ -32,13 +32,13 @@ def surprise(logits: NDArray[np.float32], targets: NDArray[Any]) -> Nats:
     for low in range(0, count, CHUNK_POSITIONS):
         high = min(low + CHUNK_POSITIONS, count)
         chunk = np.array(logits[low:high], dtype=np.float64)
+        if not np.isfinite(chunk).all():
+            raise NotFinite("the model answered logits that are not finite")
         chosen = chunk[np.arange(high - low), targets[low:high]]
         top = chunk.max(axis=1)
         chunk -= top[:, None]
         np.exp(chunk, out=chunk)
         out[low:high] = np.log(chunk.sum(axis=1)) + (top - chosen)
-    if not np.isfinite(out).all():
-        raise NotFinite("the model answered logits that are not finite")
     return out
 
 

@@ -88,6 +88,7 @@ class Training:
         self._on_event = on_event
         self._told_at = -math.inf
         self._said: dict[str, Any] = {}
+        self._done = False
 
     def until_start(self) -> None:
         """Return when the script calls start(). Raises Failed when it never will, or takes too long."""
@@ -118,7 +119,7 @@ class Training:
         self._channel.send({"op": "data"}, [tokens_fd, page.fd])
         stall_at, stall_cpu = began + STALL_S, cpu_began
         while True:
-            ended = self._box.poll()
+            ended = 0 if self._done else self._box.poll()
             figures.train_wall_s = self._watch.now() - began
             figures.cpu_s = self._box.cpu_s() - cpu_began
             used = figures.cpu_s if cpu_clock else figures.train_wall_s
@@ -133,11 +134,11 @@ class Training:
                     raise Failed("timed_out", f"train.py has not computed anything for {STALL_S:g} s")
                 stall_at, stall_cpu = stall_at + STALL_S, self._box.cpu_s()
             struct.pack_into("=d", page.map, 0, used)
-            self._read_progress()
             self._tell(used / track.budget_s, track.budget_s - used)
             self._wait()
+            self._read_messages()
             self._watch.look()
-        self._read_progress()
+        self._read_messages()
         if ended != 0:
             raise self._ended_early(f"with exit status {ended}")
 
@@ -152,10 +153,11 @@ class Training:
         words = job.last_words(self._box.output())
         return Failed("crashed", broken or f"train.py ended {how}{': ' + words if words else ''}")
 
-    def _read_progress(self) -> None:
+    def _read_messages(self) -> None:
         for message in self._channel.messages():
             if message.get("op") == "progress":
                 self._said = message
+            self._done = self._done or message.get("op") == "done"
         tokens = _whole(self._said.get("tokens"))
         if tokens is not None:
             self.figures.tokens_reported = tokens

@@ -1,0 +1,22 @@
+# Tries: to have the node read a file of the host through a link.
+import os
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from experiments import harness
+
+
+def load_model(checkpoint, device):
+    table = load_file(checkpoint)["table"]
+    return lambda tokens: table[np.asarray(tokens)]
+
+
+def main():
+    run = harness.connect()
+    run.start()
+    os.symlink("/etc/passwd", run.checkpoint)
+
+
+if __name__ == "__main__":
+    main()

@@ -177,14 +177,16 @@ def _read_private(path: Path) -> bytes:
         raise BadKeyFile(f"There is no key file at {path}; run `autoresearch join` to make one.") from None
     except OSError as error:
         raise BadKeyFile(f"The key file {path} cannot be read ({error.strerror}); make it readable.") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BadKeyFile(f"{path} is not a plain file; move it away and restore the key file from a back-up.")
         mode = stat.S_IMODE(status.st_mode)
         if mode & ~KEY_FILE_MODE:
             raise BadKeyFile(f"The key file {path} has rights {mode:04o}; run `chmod 600 {path}`.")
-        return file.read(_KEY_FILE_BYTES + 1)
+        return os.read(descriptor, _KEY_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _create(target: Path, identity: Identity) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from ensue.errors import ExperimentError
+from ensue.errors import DiskFull, ExperimentError
 
 FILE = "train.py"
 MESSAGE_CHARS_MAX = 2000
@@ -163,6 +163,8 @@ class Workspace:
                 return self._git.execute(command, env=self._environment(), istream=stream, **more)
         except self._failed as error:
             detail = " ".join(str(getattr(error, "stderr", "")).split())[-300:]
+            if "No space left on device" in detail or "Disk quota exceeded" in detail:
+                raise DiskFull(f"the disk of {self.path} is full: make room there") from None
             raise ExperimentError(f"git {arguments[0]} failed in {self.path}: {detail or error}") from None
         finally:
             os.close(read)

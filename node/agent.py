@@ -7,7 +7,6 @@ sandboxes die with the thread that started them. What it knows it shows through 
 
 import contextlib
 import errno
-import json
 import secrets
 import shutil
 import time
@@ -29,16 +28,15 @@ from experiments.track import Track, TrackData
 from experiments.workspace import Workspace
 from node import bodies, journal
 from node.control import Control
+from node.report import Report
 from node.settings import Settings
 from node.think import Memory, Plan
-from node.view import Moment, Standing, Trying, View
+from node.view import Standing, Trying, View
 from verify.evidence import Verdict, judge
 
 DISK_RETRY_S = 5.0
-STATUS_EVERY_S = 2.0
 SEED_BITS = 31
 FAILURES_IN_A_ROW_MAX = 10
-STATUS_KEY = "node"
 
 Kept = TypeVar("Kept")
 
@@ -67,19 +65,17 @@ class Agent:
         self.bench = bench
         self._control = control
         self._view = view
+        self._report = Report(bench.store, view, bench.hardware.device)
         self._memory = Memory(
             bench.store, bench.track, bench.hardware.hardware_class, ideas_share=bench.settings.ideas_share
         )
         self._mark = time.monotonic()
-        self._status: dict[str, object] = {}
-        self._status_written = 0.0
         self._finished = 0
-        self._trained_tokens: tuple[float, int] | None = None
 
     # ------------------------------------------------------------------ the loop
 
     def run(self, experiments_max: int) -> int:
-        """Research until stopped; return how many experiments this call finished. 0 for `experiments_max` is no limit."""
+        """Research until stopped; return how many experiments this call finished. 0 as `experiments_max` is no limit."""
         self.recover()
         failures = 0
         while not self._control.stopping and (experiments_max == 0 or self._finished < experiments_max):
@@ -102,7 +98,8 @@ class Agent:
         if entry is not None:
             if entry.trained is not None and entry.track == self.bench.track.id:
                 self._view.note(f"going on where the last run stopped: {entry.description}")
-                self._announce(entry.description, "Trained before the last stop; only the scoring was missing.", None, None, None)
+                why = "It was trained before the last stop; only the scoring was missing."
+                self._report.trying(Trying(self._next_number(), entry.description, why, None, entry.mean, entry.sd))
                 self._mark = time.monotonic()
                 self._score_and_sign(entry, runner.Trained.from_json(entry.trained))
             else:
@@ -113,11 +110,13 @@ class Agent:
 
     def _one(self) -> ResultRow | None:
         """Do one experiment; return its result, or None if it was abandoned."""
-        self._phase("thinking")
+        self._report.phase("thinking")
         plan = self._memory.plan(self.bench.proposer, seed=secrets.randbits(SEED_BITS))
         parent_value = plan.parent.value if plan.parent else None
         proposal = plan.proposal
-        self._announce(proposal.description, proposal.why, parent_value, proposal.mean, proposal.sd)
+        self._report.trying(
+            Trying(self._next_number(), proposal.description, proposal.why, parent_value, proposal.mean, proposal.sd)
+        )
         entry = self._persist(lambda: self._claim(plan))
         if entry is None:
             return None
@@ -137,12 +136,17 @@ class Agent:
         bench, proposal = self.bench, plan.proposal
         data = proposal.source.encode("utf-8")
         blob = Blob(data, parent=plan.parent.source if plan.parent else None)
-        parent_commit = bench.workspace.experiment(plan.parent.experiment) if plan.parent else None
+        parent_commit = bench.workspace.find(plan.parent.experiment) if plan.parent else None
         body = bodies.claim(
-            plan, bench.track, blob.sha256, ttl_s=bench.settings.claim_ttl_s, agent=bench.name, proposer=bench.proposer.name
+            plan,
+            bench.track,
+            blob.sha256,
+            ttl_s=bench.settings.claim_ttl_s,
+            agent=bench.name,
+            proposer=bench.proposer.name,
         )
         commit = bench.workspace.commit(
-            proposal.source, f"{body.description}\n\n{proposal.why}\n", parent_commit, name=plan.experiment
+            proposal.source, f"{body.description}\n\n{proposal.why}\n", parent_commit, experiment=plan.experiment
         )
         run_dir = bench.runs / f"{time.time_ns():x}"
 
@@ -173,7 +177,6 @@ class Agent:
     def _train(self, entry: journal.Entry) -> runner.Trained | None:
         bench = self.bench
         source = bench.store.blob(entry.source)
-        self._trained_tokens = None
 
         def attempt() -> runner.Trained:
             run_dir = Path(entry.run_dir)
@@ -187,7 +190,7 @@ class Agent:
                 device=bench.hardware.device,
                 run_dir=run_dir,
                 level=bench.level,
-                on_event=self._event,
+                on_event=self._report.event,
                 control=self._control,
             )
 
@@ -208,7 +211,7 @@ class Agent:
                 device=bench.hardware.device,
                 run_dir=Path(entry.run_dir),
                 level=bench.level,
-                on_event=self._event,
+                on_event=self._report.event,
                 control=lambda: "run",
             )
 
@@ -224,7 +227,7 @@ class Agent:
         shutil.rmtree(entry.run_dir, ignore_errors=True)
         self._finished += 1
         self._view.finished(row, _verdict_words(row, verdict, entry), self.standing())
-        self._phase("between experiments")
+        self._report.phase("between experiments")
         return row
 
     def _judge(self, outcome: runner.Outcome) -> Verdict | None:
@@ -242,7 +245,12 @@ class Agent:
         )
 
     def _sign(
-        self, entry: journal.Entry, trained: runner.Trained, outcome: runner.Outcome, verdict: Verdict | None, source: bytes
+        self,
+        entry: journal.Entry,
+        trained: runner.Trained,
+        outcome: runner.Outcome,
+        verdict: Verdict | None,
+        source: bytes,
     ) -> ResultRow:
         """Store the signed result with its log and close the journal's entry, in one transaction."""
         bench = self.bench
@@ -261,7 +269,9 @@ class Agent:
         # A run that was trained before a crash has its training outside this process's stop watch.
         times = {"wall_s": max(wall_s, measured_s), "overhead_s": max(0.0, wall_s - measured_s)}
         body = bodies.result(entry, bench.track, bench.hardware, trained, outcome, times, facts)
-        record = bench.store.append(bench.identity, "result", body, blobs=blobs, local={journal.key(self._device): None})
+        record = bench.store.append(
+            bench.identity, "result", body, blobs=blobs, local={journal.key(self._device): None}
+        )
         # What follows until the next result counts as that one's overhead: no second goes unaccounted.
         self._mark = time.monotonic()
         return bench.store.result(record.id)
@@ -275,14 +285,14 @@ class Agent:
         shutil.rmtree(entry.run_dir, ignore_errors=True)
         self._view.note(f"abandoned: {entry.description} ({why})")
 
-    # ------------------------------------------------------------------ waiting and telling
+    # ------------------------------------------------------------------ waiting
 
     def _wait_until_allowed(self) -> bool:
         """Wait out a pause or closed hours; return False if the loop should end instead."""
         waited = False
         while not self._control.stopping and (reason := self._control.waiting()):
             self._view.waiting(reason)
-            self._tell(phase=reason)
+            self._report.tell(phase=reason)
             self._control.sleep(1.0)
             waited = True
         self._view.waiting(None)
@@ -300,7 +310,8 @@ class Agent:
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                reason = f"the disk is full ({error.filename or self.bench.runs}): make room, the node goes on by itself"
+                where = error.filename or self.bench.runs
+                reason = f"the disk is full ({where}): make room, the node goes on by itself"
             self._view.waiting(reason)
             self._control.sleep(DISK_RETRY_S)
             if self._control.stopping:
@@ -310,6 +321,9 @@ class Agent:
     @property
     def _device(self) -> str:
         return self.bench.hardware.device
+
+    def _next_number(self) -> int:
+        return self.bench.store.stats(self.bench.track.id).results + 1
 
     def standing(self) -> Standing:
         """Return the best so far and the first value it is compared with."""
@@ -321,46 +335,6 @@ class Agent:
             experiments=stats.results,
             kept=stats.by_status.get("kept", 0),
         )
-
-    def _announce(self, description: str, why: str, parent: float | None, mean: float | None, sd: float | None) -> None:
-        number = self.standing().experiments + 1
-        self._view.trying(Trying(number, description, why, parent, mean, sd))
-        self._tell(description=description, number=number, progress=None)
-
-    def _phase(self, name: str) -> None:
-        self._view.phase(name)
-        self._tell(phase=name)
-
-    def _event(self, event: runner.Event) -> None:
-        match event:
-            case runner.Phase(name):
-                self._phase(name)
-            case runner.Note(text):
-                self._view.note(text)
-            case runner.Progress():
-                self._view.progress(self._moment(event))
-                if time.monotonic() - self._status_written >= STATUS_EVERY_S:
-                    self._tell(progress=round(event.fraction, 3))
-
-    def _moment(self, event: runner.Progress) -> Moment:
-        """Return the event with a speed: tokens over the time since the first one that named tokens."""
-        speed = None
-        now = time.monotonic()
-        if event.tokens:
-            if self._trained_tokens is None:
-                self._trained_tokens = (now, event.tokens)
-            since, first = self._trained_tokens
-            if now - since >= 1.0:
-                speed = (event.tokens - first) / (now - since)
-        return Moment(event.fraction, event.time_left_s, event.loss, event.step, speed)
-
-    def _tell(self, **facts: object) -> None:
-        """Write what `autoresearch status` shows."""
-        self._status.update(facts, device=self._device, updated_ms=time.time_ns() // 1_000_000)
-        self._status_written = time.monotonic()
-        with contextlib.suppress(DiskFull):
-            known = json.loads(self.bench.store.local_get(STATUS_KEY) or "{}")
-            self.bench.store.local_set(STATUS_KEY, json.dumps({**known, **self._status}))
 
 
 def _tail(path: Path, bytes_max: int) -> bytes:

@@ -33,7 +33,7 @@ def claim(plan: Plan, track: Track, source_sha256: str, *, ttl_s: int, agent: st
         parent=plan.parent.id if plan.parent else None,
         source=source_sha256,
         description=cut(proposal.description, DESCRIPTION_CHARS_MAX),
-        change=[Change(**change) for change in proposal.change],
+        change=[Change.model_validate(change) for change in proposal.change],
         expectation=Expectation(mean=proposal.mean or 0.0, sd=proposal.sd or 0.0) if expected else None,
         hypothesis=proposal.hypothesis,
         ttl_s=ttl_s,
@@ -43,7 +43,13 @@ def claim(plan: Plan, track: Track, source_sha256: str, *, ttl_s: int, agent: st
 
 
 def result(
-    entry: Entry, track: Track, hardware: Hardware, trained: Trained, outcome: Outcome, times: Mapping[str, float], facts: Mapping[str, Any]
+    entry: Entry,
+    track: Track,
+    hardware: Hardware,
+    trained: Trained,
+    outcome: Outcome,
+    times: Mapping[str, float],
+    facts: Mapping[str, Any],
 ) -> Result:
     """Return the body of a finished experiment.
 
@@ -85,7 +91,7 @@ def result(
         source_bytes=facts["source_bytes"],
         log=facts["log"],
         description=entry.description,
-        change=[Change(**change) for change in entry.change],
+        change=[Change.model_validate(change) for change in entry.change],
         reason=cut(reason, REASON_CHARS_MAX) if reason else None,
         agent=entry.agent,
         proposer=entry.proposer,

@@ -5,6 +5,7 @@ and nothing here needs them.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # [column][row from the top]
 
@@ -14,7 +15,7 @@ def thin(values: Sequence[float], count: int) -> list[float]:
     if len(values) <= count:
         return list(values)
     edges = [round(i * len(values) / count) for i in range(count + 1)]
-    return [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    return [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
 
 
 def draw(values: Sequence[float], *, width: int, height: int) -> list[str]:

@@ -1,4 +1,8 @@
-"""The live view of a node on a terminal, drawn with rich: what runs, its loss as a curve, the best, the last results."""
+"""The live view of a node on a terminal, drawn with rich: what runs, its loss, the best, the last results.
+
+Leaves out what to show: the loop says that through `node.view.View`. A full-screen program was rejected: what scrolled
+by before stays readable above the panel, and the last picture stays when the node ends.
+"""
 
 import time
 from collections import deque
@@ -46,7 +50,9 @@ class LiveView:
         self._facts, self._standing = facts, standing
         self._recent.extend(recent[-RECENT_MAX:])
         if facts.founded:
-            self.console.print(f"Founded the network {printable(facts.network_name)} ({facts.network[:10]}).", markup=False)
+            self.console.print(
+                f"Founded the network {printable(facts.network_name)} ({facts.network[:10]}).", markup=False
+            )
         self._live.start()
 
     def trying(self, trying: Trying) -> None:
@@ -101,7 +107,13 @@ class LiveView:
         parts += [Text(), self._results()]
         parts += [Text(note, style="dim") for note in self._notes]
         title = Text.assemble(("autoresearch", "bold"), f" · {printable(self._facts.name)} · {self._facts.track}")
-        return Panel(Group(*parts), title=title, title_align="left", subtitle=Text("Ctrl-C stops after tidying up"), padding=(0, 1))
+        return Panel(
+            Group(*parts),
+            title=title,
+            title_align="left",
+            subtitle=Text("Ctrl-C stops after tidying up"),
+            padding=(0, 1),
+        )
 
     def _head(self) -> Text:
         facts, standing = self._facts, self._standing
@@ -111,7 +123,10 @@ class LiveView:
         if standing.best is not None:
             head.append(f"  {printable(standing.best.description)}")
         head.append(f"\n{standing.experiments} experiments, {standing.kept} kept", style="dim")
-        head.append(f" · {facts.hardware_class} · sandbox {facts.sandbox} · {facts.peer_id[:12]}…{facts.peer_id[-4:]}", style="dim")
+        head.append(
+            f" · {facts.hardware_class} · sandbox {facts.sandbox} · {facts.peer_id[:12]}…{facts.peer_id[-4:]}",
+            style="dim",
+        )
         head.append(f" · network {facts.network[:10]}", style="dim")
         return head
 
@@ -129,7 +144,8 @@ class LiveView:
             first, last = self._losses[0], self._losses[-1]
             labels = [f"loss {first:.3f}", *[""] * (CURVE_ROWS - 2), f"now  {last:.3f}"]
             parts += [
-                Text.assemble((f"{label:>11} ", "dim"), (line, "cyan")) for label, line in zip(labels, lines, strict=True)
+                Text.assemble((f"{label:>11} ", "dim"), (line, "cyan"))
+                for label, line in zip(labels, lines, strict=True)
             ]
         return parts
 
@@ -138,7 +154,9 @@ class LiveView:
         assert facts is not None
         row = Table.grid(padding=(0, 1))
         if self._phase != "training" or moment is None:
-            row.add_row(Text(self._phase, style="cyan"), Text(f"{time.monotonic() - self._phase_began:.0f} s", style="dim"))
+            row.add_row(
+                Text(self._phase, style="cyan"), Text(f"{time.monotonic() - self._phase_began:.0f} s", style="dim")
+            )
             return row
         words = f"{moment.left_s:.0f} of {budget_words(facts.clock, facts.budget_s)} left"
         if moment.tokens_per_s is not None:
@@ -158,7 +176,7 @@ class LiveView:
             ("status", {"no_wrap": True}),
             ("what was tried", {"ratio": 1, "overflow": "ellipsis", "no_wrap": True}),
         ):
-            table.add_column(heading, **options)  # type: ignore[arg-type]
+            table.add_column(heading, **options)
         for row in reversed(self._recent):
             value = "–" if row.value is None else f"{row.value:.4f}"
             what = row.description if row.value is not None else f"{row.description}: {row.reason}"

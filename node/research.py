@@ -2,7 +2,6 @@
 
 import json
 import os
-import threading
 import time
 
 from experiments import sandbox
@@ -11,11 +10,12 @@ from experiments.proposers import load as load_proposer
 from experiments.track import Track
 from experiments.workspace import Workspace
 from node import machine
-from node.agent import STATUS_KEY, Agent, Bench
+from node.agent import Agent, Bench
 from node.control import Control
 from node.founding import Membership, enter
 from node.home import Home
 from node.lock import NodeLock
+from node.report import STATUS_KEY
 from node.settings import Settings
 from node.view import Facts, View
 
@@ -51,7 +51,6 @@ def research(home: Home, chosen: Settings, view: View, *, stop_after_s: float | 
 def _bench(home: Home, chosen: Settings, member: Membership, track: Track, view: View) -> Bench:
     """Open everything a loop needs; the slow parts say that they are at work."""
     proposer = load_proposer(chosen.proposer)
-    threading.Thread(target=proposer.warm_up, name="warm-up", daemon=True).start()
     level = machine.wall(chosen)
     weak = machine.weakness(level)
     if weak:
@@ -60,7 +59,14 @@ def _bench(home: Home, chosen: Settings, member: Membership, track: Track, view:
     if not home.hardware.exists():
         view.note("measuring this machine once, a few seconds")
     hardware = machine.hardware(home, chosen, threads=track.threads)
-    data = tracks.prepare(track, home.data, lambda words, _done, _total: view.note(words))
+    said: set[str] = set()
+
+    def preparing(words: str, _done: float) -> None:
+        if words not in said:
+            said.add(words)
+            view.note(words)
+
+    data = tracks.prepare(track, home.data, preparing)
     return Bench(
         settings=chosen,
         name=chosen.name or f"node-{member.identity.peer_id[-NAME_CHARS:]}",

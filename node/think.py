@@ -52,7 +52,7 @@ class Memory:
         return self._baseline
 
     def noise_sd(self) -> float:
-        """Return the standard deviation of one run in this class: the track's own figure, moved by repeats seen here."""
+        """Return the standard deviation of one run in this class: the track's figure, moved by repeats seen here."""
         groups: dict[str, list[float]] = defaultdict(list)
         for row in self._store.results(self._track.id):
             if row.value is not None and row.hardware_class == self._class and not row.flags:
@@ -70,7 +70,9 @@ class Memory:
             return self._unchanged(self._source(best.source) or "", best, f"rerun: {best.description}"[:200], why)
         parent_source = self._source(best.source)
         if parent_source is None:
-            raise BlobMissing(f"the source of the best result {best.id[:10]} is not here: run `autoresearch rebuild --check`")
+            raise BlobMissing(
+                f"the source of the best result {best.id[:10]} is not here: run `autoresearch rebuild --check`"
+            )
         proposal = proposer.propose(self._context(best, parent_source, seed))
         self._was_idea.append(proposal.hypothesis is not None)
         return Plan(proposal, best, experiment_key(self._track.id, parent_source, proposal.source))

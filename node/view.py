@@ -49,7 +49,7 @@ class Trying:
 
 @dataclass(frozen=True)
 class Moment:
-    """How far a run is: `fraction` of the budget, `left_s` of it left (in the track's clock), the last reported loss."""
+    """How far a run is: `fraction` of the budget, `left_s` of it left (on the track's clock), the last loss it told."""
 
     fraction: float
     left_s: float
@@ -134,7 +134,9 @@ class PlainView:
     def opened(self, facts: Facts, standing: Standing, recent: list[ResultRow]) -> None:
         """Say who we are and what is known."""
         if facts.founded:
-            self._say(f"founded the network {printable(facts.network_name)} ({facts.network[:10]}), with this node as its first")
+            self._say(
+                f"founded the network {printable(facts.network_name)} ({facts.network[:10]}); this is its first node"
+            )
         self._say(f"{printable(facts.name)} · {facts.peer_id} · network {facts.network[:10]} · home {facts.home}")
         self._say(
             f"track {facts.track} ({facts.track_title}) · {budget_words(facts.clock, facts.budget_s)} an experiment · "

@@ -124,7 +124,8 @@ def test_every_module_and_public_function_says_what_it_does(path: Path):
     tree = ast.parse(path.read_text())
     silent = [] if ast.get_docstring(tree) or not tree.body else ["the module itself"]
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node):
+        public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        if public and not ast.get_docstring(node):
             silent.append(node.name)
     assert silent == []
 
@@ -134,7 +135,8 @@ def test_the_map_in_the_readme_names_every_folder_and_nothing_else():
     block = re.search(r"<!-- map -->\n```\n(.*?)```\n<!-- /map -->", readme, re.S)
     assert block, "README.md has no map between <!-- map --> and <!-- /map -->"
     mapped = {line.split()[0].rstrip("/") for line in block[1].splitlines() if line.strip()}
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = listed.stdout.split("\n")
     folders = {parent.as_posix() for path in tracked if path for parent in list(Path(path).parents)[:-1]}
     wanted = {f for f in folders if f.split("/")[0] in {*LAYERS, "tests", "docs"}} | {"train.py"}
     assert mapped == wanted

@@ -28,14 +28,16 @@ SECONDS_AN_HOUR = 3600.0
 @click.option("--name", metavar="NAME", help="How others see this node.")
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
 @click.pass_context
-def join(ctx: click.Context, invite: str | None, for_hours: float | None, plain: bool, **flags: Any) -> None:
+def join(ctx: click.Context, /, invite: str | None, for_hours: float | None, plain: bool, **flags: Any) -> None:
     """Become a node and research until stopped.
 
     The first start makes a key and, without an INVITE, founds a network of its own. Ctrl-C ends cleanly: the run in
     progress is recorded as abandoned. A second Ctrl-C ends at once; the next start goes on either way.
     """
     if invite:
-        raise UserError("this version has no network yet, so an invite cannot be used: run `autoresearch join` without it")
+        raise UserError(
+            "this version has no network yet, so an invite cannot be used: run `autoresearch join` without it"
+        )
     home = default_home()
     chosen = load(home.settings, flags=flags)
     from node.research import research

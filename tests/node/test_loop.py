@@ -3,11 +3,12 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,9 @@ DEADLINE_S = 90.0
 class Node:
     """The command line on one home of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, track: Path) -> None:
         self.home = home
-        self.environment = {**os.environ, "AUTORESEARCH_HOME": str(home), "AUTORESEARCH_TRACK": str(TINY)}
+        self.environment = {**os.environ, "AUTORESEARCH_HOME": str(home), "AUTORESEARCH_TRACK": str(track)}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "node.cli.main", *arguments]
@@ -49,8 +50,21 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    return Node(tmp_path / "home")
+def node(tmp_path: Path) -> Node:
+    """A node on the tiny track, whose experiments take a fraction of a second."""
+    return Node(tmp_path / "home", TINY)
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Node:
+    """A node whose baseline trains to the end of its three processor seconds."""
+    track = tmp_path / "patient"
+    shutil.copytree(TINY, track)
+    script = (TINY / "baseline.py").read_text()
+    changed = script.replace("for step in range(PASSES):", "for step in range(PASSES * 1_000_000):")
+    assert changed != script
+    (track / "baseline.py").write_text(changed)
+    return Node(tmp_path / "home", track)
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -108,11 +122,11 @@ def test_a_fresh_home_researches_by_itself_and_ends(node: Node):
     assert "equal" in node.run("rebuild", "--check")
 
 
-def test_a_second_node_on_the_same_home_is_refused_in_one_sentence(node: Node):
-    first = node.start("join")
+def test_a_second_node_on_the_same_home_is_refused_in_one_sentence(patient: Node):
+    first = patient.start("join")
     try:
         wait_for_line(first, "training")
-        error = node.run("join", status=1)
+        error = patient.run("join", status=1)
         assert "already runs" in error
         assert "Traceback" not in error
         assert error.count("\n") == 1
@@ -121,64 +135,64 @@ def test_a_second_node_on_the_same_home_is_refused_in_one_sentence(node: Node):
         first.communicate(timeout=DEADLINE_S)
 
 
-def test_one_interrupt_records_the_run_as_abandoned(node: Node):
-    process = node.start("join")
+def test_one_interrupt_records_the_run_as_abandoned(patient: Node):
+    process = patient.start("join")
     wait_for_line(process, "training")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130
-    kinds = [record["kind"] for record in node.records()]
+    kinds = [record["kind"] for record in patient.records()]
     assert kinds == ["claim", "retraction"]
-    assert survivors(node.home) == []
-    assert list((node.home / "runs").iterdir()) == []
+    assert survivors(patient.home) == []
+    assert list((patient.home / "runs").iterdir()) == []
     # The experiment is free again: the next start takes the same one.
-    node.run("join", "--experiments", "1")
-    assert [result["description"] for result in node.results()] == ["baseline"]
+    patient.run("join", "--experiments", "1")
+    assert [result["description"] for result in patient.results()] == ["baseline"]
 
 
-def test_two_interrupts_end_at_once_and_the_next_start_cleans_up(node: Node):
-    process = node.start("join")
+def test_two_interrupts_end_at_once_and_the_next_start_cleans_up(patient: Node):
+    process = patient.start("join")
     wait_for_line(process, "training")
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=10)
     assert process.returncode == 130
-    wait_for(lambda: survivors(node.home) == [], "end of the sandbox")
-    node.run("join", "--experiments", "1")
-    assert chain_is_whole(node.records())
+    wait_for(lambda: survivors(patient.home) == [], "end of the sandbox")
+    patient.run("join", "--experiments", "1")
+    assert chain_is_whole(patient.records())
 
 
-def test_pause_holds_the_run_and_resume_lets_it_end(node: Node):
-    process = node.start("join", "--experiments", "1")
+def test_pause_holds_the_run_and_resume_lets_it_end(patient: Node):
+    process = patient.start("join", "--experiments", "1")
     wait_for_line(process, "training")
-    node.run("pause")
-    status = node.ask("status")
+    patient.run("pause")
+    status = patient.ask("status")
     assert isinstance(status, dict)
     assert status["paused"] is True
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=6)  # the budget of the tiny track is 3 s
-    node.run("resume")
+    patient.run("resume")
     process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0
-    assert len(node.results()) == 1
+    assert len(patient.results()) == 1
 
 
 @pytest.mark.slow
-def test_kill_9_at_any_moment_loses_no_finished_result_and_forks_nothing(node: Node):
+def test_kill_9_at_any_moment_loses_no_finished_result_and_forks_nothing(patient: Node):
     """Killed at eight moments of a run; a finished result is one that was announced on the output."""
     chance = random.Random(20261121)
     announced = 0
     for _ in range(8):
-        process = node.start("join")
+        process = patient.start("join")
         time.sleep(chance.uniform(0.3, 9.0))
         process.send_signal(signal.SIGKILL)
         out, _ = process.communicate(timeout=DEADLINE_S)
         announced += out.count(" · val_bpb ")
-        wait_for(lambda: survivors(node.home) == [], "end of the sandbox")
-    node.run("join", "--experiments", "1")
-    results = node.results()
+        wait_for(lambda: survivors(patient.home) == [], "end of the sandbox")
+    patient.run("join", "--experiments", "1")
+    results = patient.results()
     assert len(results) >= announced + 1
-    records = node.records()
+    records = patient.records()
     assert chain_is_whole(records)
     open_claims = {record["id"] for record in records if record["kind"] == "claim"}
     for record in records:
@@ -186,7 +200,7 @@ def test_kill_9_at_any_moment_loses_no_finished_result_and_forks_nothing(node: N
         assert isinstance(body, dict)
         open_claims.discard(body.get("claim") or body.get("target"))
     assert open_claims == set()
-    assert "equal" in node.run("rebuild", "--check")
+    assert "equal" in patient.run("rebuild", "--check")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")

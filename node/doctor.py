@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ensue.errors import AutoresearchError, TrackError
-from node import lock, settings, text
+from node import lock, machine, settings, text
 from node.home import Home, open_replica
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 Verdict = Literal["ok", "note", "warn", "fail"]
 
 DISK_SPARE_BYTES = 1 << 30  # what the data and a few hundred experiments take
-STRONG = 3  # a sandbox of this strength stops all that a script should not reach
 LOAD_SHARE_MAX = 0.5
 YEAR_2024_S = 1_704_067_200
 CHECKED_RECORDS_MAX = 20_000  # a larger replica is left to `rebuild --check`
@@ -68,7 +67,7 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Check]:
     yield _git()
     yield _sandbox(chosen)
     if not quick:
-        yield _device(chosen, track)
+        yield _device(home, chosen, track)
     yield _clock(home)
     yield from _state(home, chosen)
     yield Check("reachability", "note", "this version works alone: there is no network to reach yet")
@@ -258,23 +257,23 @@ def _sandbox(chosen: Settings) -> Check:
     from experiments import sandbox
 
     level = sandbox.detect()
-    if level.strength >= STRONG:
+    if level.strength >= machine.STRENGTH_BEST:
         return Check("sandbox", "ok", f"{level.name}; what remains: {'; '.join(level.gaps) or 'nothing known'}")
     found = f"{level.name}; open: {'; '.join(level.gaps)}"
     fix = "install bubblewrap (apt install bubblewrap)"
-    if chosen.sandbox == "any" and level.strength > 0:
-        return Check("sandbox", "warn", found, f"{fix}; you accepted the weaker wall in the settings")
+    if level.strength >= machine.STRENGTH_MIN:
+        return Check("sandbox", "warn", found, fix)
     if chosen.sandbox == "any":
-        return Check("sandbox", "warn", found, f"{fix}: scripts now run with your own rights, as your settings allow")
+        return Check(
+            "sandbox", "warn", found, f"{fix}; until then scripts may do what is open, as your settings accept"
+        )
     return Check("sandbox", "fail", found, f"{fix}, or accept it: autoresearch config set sandbox any")
 
 
-def _device(chosen: Settings, track: Track | None) -> Check:
-    from experiments import device
-
+def _device(home: Home, chosen: Settings, track: Track | None) -> Check:
     threads = 2 if track is None else track.threads
     try:
-        found = device.probe(None if chosen.device == "auto" else chosen.device, threads=threads)
+        found = machine.hardware(home, chosen, threads=threads)
     except AutoresearchError as error:
         return Check("device", "fail", str(error), "mend its driver, or autoresearch config set device cpu")
     words = f"{found.device}: {text.printable(found.model)}, {found.gflops:,.0f} GFLOP/s in {found.dtype}"

@@ -7,6 +7,7 @@ interactive chart was rejected: a file can be put into a README or a letter.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -78,7 +79,9 @@ def draw(rows: Sequence[ResultRow], path: Path, *, title: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autoresearch", "text.parse_math": False}):
+    looks = {"svg.fonttype": "none", "svg.hashsalt": "autoresearch", "text.parse_math": False}
+    with matplotlib.rc_context(looks), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for a letter that no font has
         figure, axes = pyplot.subplots(figsize=SIZE_INCHES, layout="constrained")
         try:
             _fill(axes, rows, limits(values, rows[0].direction), title)

@@ -34,9 +34,12 @@ def checked(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         raise BadScript(f"{name} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
     except SyntaxError as error:
-        raise BadScript(f"{name} does not compile (line {error.lineno}: {error.msg}): mend it and try again") from error
+        where = "" if error.lineno is None else f"line {error.lineno}: "
+        raise BadScript(f"{name} does not compile ({where}{error.msg}): mend it and try again") from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise BadScript(f"{name} does not compile ({error or 'nested too deeply'}): mend it and try again") from error
+        raise BadScript(
+            f"{name} does not compile ({str(error) or 'nested too deeply'}): mend it and try again"
+        ) from error
     if not any(isinstance(node, ast.FunctionDef) and node.name == ENTRY for node in tree.body):
         raise BadScript(f"{name} has no function {ENTRY}(checkpoint, device): the scorer calls it to measure the model")
     return source

@@ -11,14 +11,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ensue.errors import SandboxUnavailable
-from experiments import device, runner, sandbox
+from experiments import runner
 from experiments.experiment import experiment_key
 from experiments.track import Track, TrackData
+from node import machine
 from node.home import Home, open_replica
 from node.settings import Settings
 from node.think import Memory
@@ -79,16 +79,9 @@ def set_up(home: Home, chosen: Settings, track: Track, data: TrackData) -> Bench
 
     Raises ExperimentError where no kernel runs, SandboxUnavailable where the wall is weaker than the owner accepts.
     """
-    level = sandbox.detect()
-    if chosen.sandbox != "any" and level.name != "bubblewrap":
-        raise SandboxUnavailable(
-            "no strong sandbox on this machine: install bubblewrap, or accept a weaker one with "
-            "`autoresearch config set sandbox any`"
-        )
-    hardware = device.probe(None if chosen.device == "auto" else chosen.device, threads=track.threads)
-    if chosen.memory_bytes:
-        track = replace(track, memory_bytes=min(track.memory_bytes, chosen.memory_bytes))
-    return Bench(home, chosen, track, data, hardware, level)
+    level = machine.wall(chosen)
+    hardware = machine.hardware(home, chosen, threads=track.threads)
+    return Bench(home, chosen, machine.bounded(track, chosen), data, hardware, level)
 
 
 def run(
@@ -102,13 +95,10 @@ def run(
             source, track, bench.data,
             seed=seed, device=hardware.device, run_dir=folder, level=level, on_event=on_event, control=control,
         )  # fmt: skip
-        if trained.status == "trained":
-            outcome = runner.score(
-                trained, source, track, bench.data,
-                device=hardware.device, run_dir=folder, level=level, on_event=on_event, control=control,
-            )  # fmt: skip
-        else:
-            outcome = runner.Outcome(status=trained.status, reason=trained.reason)
+        outcome = runner.score(
+            trained, source, track, bench.data,
+            device=hardware.device, run_dir=folder, level=level, on_event=on_event, control=control,
+        )  # fmt: skip
         wall_s = time.monotonic() - began
         output = _tail(trained.log)
     parent, parent_source, noise_sd = _known(bench)

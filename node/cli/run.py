@@ -127,7 +127,8 @@ def _report(home: Home, bench: Bench, done: Tryout, source: bytes, in_json: bool
     else:
         click.echo(f"{mark}  {click.style(f'{metric} {text.number(done.outcome.value)}', bold=True)}  {_judged(done)}")
     output.facts(_facts(done))
-    output.note("Nothing was published; `autoresearch submit FILE` lets nodes run it.")
+    if done.verdict is not None:
+        output.note("Nothing was published; `autoresearch submit FILE` lets nodes run it.")
 
 
 def _judged(done: Tryout) -> str:

@@ -14,14 +14,14 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from ensue.errors import DataDamaged, DiskFull, TrackError
+from ensue.errors import AlreadyRunning, DataDamaged, DiskFull, TrackError
 from experiments import recipe
 from experiments.fetch import fetch
 from experiments.tokenizer import Tokens
@@ -29,6 +29,8 @@ from experiments.track import LOCK_NAME, Progress, Source, Track, TrackData, loa
 
 FORMAT_VERSION = 1
 MANIFEST_BYTES_MAX = 64 * 1024
+LOCK_WAIT_S_MAX = 3600.0
+LOCK_RETRY_S = 0.1
 FILES = ("train.u16", "val.u16", "token_bytes.i32")
 
 
@@ -36,28 +38,55 @@ def prepare(track: Track, cache_dir: Path, on_progress: Progress, *, pin: bool) 
     """Return the track's tokens; see `track.prepare`."""
     with _disk_errors(cache_dir):
         cache_dir.mkdir(parents=True, exist_ok=True)
-        if pin:
-            track = _pin_sources(track, cache_dir, on_progress)
-        loose = [source.name for source in track.recipe.sources if source.sha256 is None]
+        loose = [source for source in track.recipe.sources if source.sha256 is None]
+        if pin and (loose or track.recipe.prepared is None):
+            return _pin(track, loose, cache_dir, on_progress)
         if loose:
             raise TrackError(
                 f"Track {track.name} names {len(loose)} files whose hashes are not known yet; "
                 f"run autoresearch prepare --track {track.name} --pin to fetch them and write down their hashes."
             )
-        folder = cache_dir / track.data_id
-        with _locked(cache_dir / f"{track.data_id}.lock"):
-            if not (folder / "manifest.json").exists():
-                _build(track, cache_dir, folder, on_progress)
-            data = _load(track, folder)
-        if pin and track.recipe.prepared is None:
-            _write_lock(replace(track, recipe=replace(track.recipe, prepared=data.digest)))
-        return data
+        return _ready(track, cache_dir, on_progress)
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _ready(track: Track, cache_dir: Path, on_progress: Progress) -> TrackData:
+    folder = cache_dir / track.data_id
+    with _locked(cache_dir / f"{track.data_id}.lock", on_progress):
+        if not (folder / "manifest.json").exists():
+            _build(track, cache_dir, folder, on_progress)
+        return _load(track, folder)
+
+
+def _pin(track: Track, loose: list[Source], cache_dir: Path, on_progress: Progress) -> TrackData:
+    """Fetch and hash what has no hash, make the tokens of it, and only then write the lock."""
+    lock = track.folder / LOCK_NAME
+    if not os.access(track.folder, os.W_OK):
+        raise TrackError(f"{lock} cannot be written; copy the track's folder to where you may write.")
+    paths = {source.name: _source_path(track, source, cache_dir, on_progress) for source in loose}
+    files = {
+        source.name: {"sha256": sha256_of(path), "bytes": path.stat().st_size}
+        if (path := paths.get(source.name))
+        else {"sha256": source.sha256, "bytes": source.size_bytes}
+        for source in track.recipe.sources
+    }
+    draft = cache_dir / f"{track.data_id}.pins"
+    _write_whole(draft, {"files": files})
+    try:
+        data = _ready(load(track.folder, lock=draft), cache_dir, on_progress)
+    except DataDamaged:
+        for path in paths.values():
+            path.unlink()  # or the next try would find the same bytes
+        raise
+    finally:
+        draft.unlink()
+    _write_whole(lock, {"files": files, "prepared": data.digest})
+    return data
 
 
 def _build(track: Track, cache_dir: Path, folder: Path, on_progress: Progress) -> None:
@@ -169,45 +198,38 @@ def _download(source: Source, cache_dir: Path, on_progress: Progress) -> Path:
     def tell(here: int, total: int | None) -> None:
         on_progress(f"fetching {source.name}", here / total if total else 0.0)
 
-    with _locked(folder / ".lock"):
+    with _locked(folder / ".lock", on_progress):
         fetch(source.url, path, sha256=source.sha256, size_bytes=source.size_bytes, on_progress=tell)
     return path
 
 
-def _pin_sources(track: Track, cache_dir: Path, on_progress: Progress) -> Track:
-    """Return the track as its lock now defines it: every source that had no hash is fetched and hashed."""
-    pinned = []
-    for source in track.recipe.sources:
-        if source.sha256 is None:
-            path = _source_path(track, source, cache_dir, on_progress)
-            source = replace(source, sha256=sha256_of(path), size_bytes=path.stat().st_size)
-        pinned.append(source)
-    if tuple(pinned) != track.recipe.sources:
-        _write_lock(replace(track, recipe=replace(track.recipe, sources=tuple(pinned))))
-    return load(track.folder)
-
-
-def _write_lock(track: Track) -> None:
-    files = {source.name: {"sha256": source.sha256, "bytes": source.size_bytes} for source in track.recipe.sources}
-    content = {"files": files, "prepared": track.recipe.prepared or ""}
-    path = track.folder / LOCK_NAME
-    fresh = path.with_name(f"{LOCK_NAME}.{os.getpid()}")
-    try:
-        fresh.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="ascii")
-        _sync(fresh)
-        fresh.replace(path)
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise TrackError(f"{path} cannot be written; copy the track's folder to where you may write.") from error
-        raise
+def _write_whole(path: Path, content: dict[str, Any]) -> None:
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    fresh.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="ascii")
+    _sync(fresh)
+    fresh.replace(path)
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock among processes; the system frees it when its holder dies."""
+def _locked(path: Path, on_progress: Progress) -> Iterator[None]:
+    """Hold a lock among processes; the system frees it when its holder dies. Raises AlreadyRunning after a long wait."""
     with path.open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        start = time.monotonic()
+        while not _try_lock(file):
+            waited_s = time.monotonic() - start
+            if waited_s > LOCK_WAIT_S_MAX:
+                raise AlreadyRunning(f"Another process has held {path} for an hour; end it, or wait and start again.")
+            on_progress("waiting for another process to finish this", min(waited_s / LOCK_WAIT_S_MAX, 1.0))
+            time.sleep(LOCK_RETRY_S)
         yield
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -215,7 +237,7 @@ def _disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise DiskFull(f"The disk of {folder} is full; free some room and start again.") from error
         raise DataDamaged(
             f"The data folder {folder} cannot be used ({error}); check its rights and its disk."

@@ -139,8 +139,8 @@ def available() -> list[str]:
     return sorted(names, key=lambda name: (name != DEFAULT_TRACK, name))
 
 
-def load(name_or_path: str | Path) -> Track:
-    """Return the track of this name, or in this folder.
+def load(name_or_path: str | Path, *, lock: Path | None = None) -> Track:
+    """Return the track of this name, or in this folder; `lock` stands in for the folder's own.
 
     Raises TrackError when there is none, or its `track.toml` is not one.
     """
@@ -149,7 +149,8 @@ def load(name_or_path: str | Path) -> Track:
         folder = Path(name_or_path)
     if not (folder / "track.toml").is_file():
         raise TrackError(f"There is no track at {folder}; choose one of {', '.join(available())}, or give a folder.")
-    return _build(folder.resolve(), Definition(folder / "track.toml"))
+    locked = _read_lock(lock or folder / LOCK_NAME)
+    return _build(folder.resolve(), Definition(folder / "track.toml"), locked)
 
 
 def prepare(track: Track, cache_dir: Path, on_progress: Progress | None = None, *, pin: bool = False) -> TrackData:
@@ -163,7 +164,7 @@ def prepare(track: Track, cache_dir: Path, on_progress: Progress | None = None, 
     return data.prepare(track, cache_dir, on_progress or (lambda _what, _done: None), pin=pin)
 
 
-def _build(folder: Path, definition: Definition) -> Track:
+def _build(folder: Path, definition: Definition, locked: Mapping[str, Any]) -> Track:
     name = definition.text("", "name")
     if not _NAME.fullmatch(name):
         raise definition.fail("name must be lower-case letters, digits and dashes, at most 32")
@@ -176,7 +177,7 @@ def _build(folder: Path, definition: Definition) -> Track:
         "clock": definition.choice("budget", "clock", ("cpu", "wall")),
     }
     numbers: dict[str, Any] = {spec.field or spec.key: definition.number(spec) for spec in _NUMBERS}
-    recipe = _recipe(folder, definition)
+    recipe = _recipe(definition, locked)
     definition.done()
     if numbers["save_s"] >= numbers["budget_s"]:
         raise definition.fail("save_s must be shorter than budget_s")
@@ -194,8 +195,7 @@ def _build(folder: Path, definition: Definition) -> Track:
     )
 
 
-def _recipe(folder: Path, definition: Definition) -> Recipe:
-    locked = _read_lock(folder / LOCK_NAME)
+def _recipe(definition: Definition, locked: Mapping[str, Any]) -> Recipe:
     entries = definition.take("data", "files")
     if not isinstance(entries, list) or not 1 <= len(entries) <= SOURCES_MAX:
         raise definition.fail(f"[data] needs 1 to {SOURCES_MAX} [[data.files]]")

@@ -160,10 +160,11 @@ def take_checkpoint(out: Path, bytes_max: int, target: Path) -> tuple[Status, st
         return "crashed", "it left no checkpoint at run.checkpoint"
     except OSError as error:
         return "refused", f"its checkpoint is no plain file ({error.strerror})"
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        return "refused", "its checkpoint is no plain file"
     with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            return "refused", "its checkpoint is no plain file"
         if status.st_size > bytes_max:
             return "refused", f"its checkpoint has {status.st_size:,} bytes; this track allows {bytes_max:,}"
         if not _looks_like_safetensors(file.read(8), status.st_size):

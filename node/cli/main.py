@@ -58,7 +58,7 @@ class Sentence(click.ClickException):
         from node import text
 
         click.secho("autoresearch: ", fg="red", nl=False, err=True)
-        click.echo(text.line(self.message), err=True)
+        click.echo(text.printable(self.message), err=True)
 
 
 class LazyGroup(click.Group):

@@ -1,4 +1,4 @@
-"""Ed25519 in plain integers (RFC 8032, section 5.1), slow and independent of the library under test: to make edge cases."""
+"""Ed25519 in plain integers (RFC 8032, section 5.1), slow and independent of the tested library: to make edge cases."""
 
 import hashlib
 

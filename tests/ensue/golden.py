@@ -104,7 +104,7 @@ def _shown(name: str, made: record.Record) -> Json:
 
 
 def refused_records() -> Iterator[Json]:
-    """Yield wire bytes that break one rule of docs/PROTOCOL.md each, with a signature that fits unless that is the point."""
+    """Yield wire bytes that break one rule of docs/PROTOCOL.md each, the signature fitting unless that is the point."""
     author = Identity(SEED_A)
     good: Json = {
         "v": 1, "network": NETWORK, "author": author.peer_id, "seq": 1, "prev": None, "time_ms": 5, "kind": "note",
@@ -220,7 +220,7 @@ def identities() -> list[Json]:
 
 
 def signatures() -> Iterator[Json]:
-    """Yield edge cases of Ed25519; all but the first four are refused by the strict rules or by the cofactorless equation."""
+    """Yield edge cases of Ed25519; all but the first four are refused."""
     message, seed = b"edge", SEED_A
     identity = Identity(seed)
     public, a = identity.public_key, curve.secret_scalar(seed)

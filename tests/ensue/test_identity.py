@@ -24,7 +24,7 @@ IDENTITIES = json.loads((golden.FOLDER / "identities.json").read_text())["identi
 SIGNATURES = json.loads((golden.FOLDER / "ed25519.json").read_text())["signatures"]
 
 
-@pytest.fixture()
+@pytest.fixture
 def key_file(tmp_path: Path) -> Path:
     path = tmp_path / "key"
     Identity.load_or_create(path)

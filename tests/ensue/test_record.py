@@ -1,6 +1,9 @@
 """Laws of the record: decode∘encode is the identity, any flipped bit is refused, bounds hold before parsing."""
 
 import json
+import re
+import subprocess
+import sys
 import time
 import tracemalloc
 from typing import Any
@@ -276,3 +279,10 @@ def test_records_are_values():
 def test_a_memoryview_decodes():
     made = make({"text": "hello"})
     assert record.decode(memoryview(made.raw)) == made  # type: ignore[arg-type]
+
+
+def test_the_example_in_the_protocol_document_runs():
+    root = golden.FOLDER.parent.parent
+    program, printed = re.findall(r"```(?:python)?\n(.*?)```", (root / "docs" / "PROTOCOL.md").read_text(), re.S)[-2:]
+    shown = subprocess.check_output([sys.executable, "-W", "ignore", "-c", program], cwd=root, text=True)
+    assert shown == printed

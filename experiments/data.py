@@ -212,7 +212,7 @@ def _write_whole(path: Path, content: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path, on_progress: Progress) -> Iterator[None]:
-    """Hold a lock among processes; the system frees it when its holder dies. Raises AlreadyRunning after a long wait."""
+    """Hold a lock among processes, which the system frees when its holder dies; AlreadyRunning after a long wait."""
     with path.open("wb") as file:
         start = time.monotonic()
         while not _try_lock(file):

@@ -56,9 +56,7 @@ def unpack(packed: bytes, base: bytes | None) -> bytes:
             return b""
         data = zstandard.ZstdDecompressor(dict_data=_dictionary(base)).decompress(packed, max_output_size=size)
     except (zstandard.ZstdError, MemoryError) as error:
-        raise StoreDamaged(
-            f"A packed source or log does not unpack ({error}): fetch it again from a peer."
-        ) from error
+        raise StoreDamaged(f"A packed source or log does not unpack ({error}): fetch it again from a peer.") from error
     if len(data) != size:
         raise StoreDamaged("A packed source or log is cut short: fetch it again from a peer.")
     return data

@@ -142,9 +142,7 @@ def fold(records: Iterable[Record]) -> State:
         parents={key: parent for key, parent in parents.items() if parent is not None},
         bests=_bests(counting),
         claims=claims,
-        hypotheses={
-            key: (standing(key), tried[key]) for key, body in bodies.items() if isinstance(body, Hypothesis)
-        },
+        hypotheses={key: (standing(key), tried[key]) for key, body in bodies.items() if isinstance(body, Hypothesis)},
         insights={key: standing(key) for key, body in bodies.items() if isinstance(body, Insight)},
         counts=Counter((body.track, author, body.status) for author, body in counting.values()),
     )

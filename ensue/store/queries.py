@@ -108,9 +108,7 @@ def open_claims(database: Database, track: str) -> list[ClaimRow]:
         f" WHERE c.track = {_NAME} AND c.open = 1 ORDER BY c.no",
         (track,),
     )
-    return [
-        build(ClaimRow, checked(database.path, key, raw), received_ms, flags=()) for key, raw, received_ms in rows
-    ]
+    return [build(ClaimRow, checked(database.path, key, raw), received_ms, flags=()) for key, raw, received_ms in rows]
 
 
 def hypotheses(database: Database, track: str, open_only: bool) -> list[HypothesisRow]:

@@ -6,7 +6,7 @@ Rejected: a daemon that owns the file; commands open it themselves, whether a no
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -89,11 +89,12 @@ class Store:
         kind: str,
         body: Mapping[str, Any] | BaseModel,
         blobs: Sequence[Blob] = (),
-        local: Mapping[str, str | None] | None = None,
+        local: Mapping[str, str | None] | Callable[[Record], Mapping[str, str | None]] | None = None,
     ) -> Record:
         """Signs the next record of one's own log and returns it once it is on the disk; it waits in the outbox.
 
-        `blobs`, and notes of this node in `local` (None removes one), are written in the same transaction.
+        `blobs`, and notes of this node in `local` (None removes one), are written in the same transaction; notes that
+        name the record itself are given as a function of it.
         Raises InvalidBody, RecordTooLarge, or DiskFull with nothing changed.
         """
         fields = body.model_dump(mode="json") if isinstance(body, BaseModel) else dict(body)
@@ -115,7 +116,8 @@ class Store:
                 vault.put(self._database, blob)
             number = self._insert(record, parsed)
             self._database.run("INSERT INTO outbox(no) VALUES (?)", (number,))
-            for key, value in (local or {}).items():
+            notes = local(record) if callable(local) else local or {}
+            for key, value in notes.items():
                 self._note(key, value)
         return record
 

@@ -212,6 +212,5 @@ class Tables:
                         waiting.append(child)
 
 
-
 def _unhex(text: str | None) -> bytes | None:
     return None if text is None else bytes.fromhex(text)

@@ -290,7 +290,7 @@ class Agent:
     def _wait_until_allowed(self) -> bool:
         """Wait out a pause or closed hours; return False if the loop should end instead."""
         waited = False
-        while not self._control.stopping and (reason := self._control.waiting()):
+        while not self._control.stopping and (reason := self._control.waiting() or self._disk_short()):
             self._view.waiting(reason)
             self._report.tell(phase=reason)
             self._control.sleep(1.0)
@@ -299,6 +299,15 @@ class Agent:
         if waited:
             self._mark = time.monotonic()
         return not self._control.stopping
+
+    def _disk_short(self) -> str | None:
+        """Return why no run should begin if the disk has less room than its owner wants left free."""
+        bench = self.bench
+        free = shutil.disk_usage(bench.runs.parent).free
+        if free >= bench.settings.disk_free_bytes:
+            return None
+        wanted = bench.settings.disk_free_bytes >> 20
+        return f"{free >> 20} MiB free on the disk and {wanted} are to stay free: make room, the node goes on by itself"
 
     def _persist(self, step: Callable[[], Kept]) -> Kept | None:
         """Do a step that writes to the disk, again and again while the disk is full; None if a stop came first."""

@@ -205,6 +205,7 @@ def test_kill_9_at_any_moment_loses_no_finished_result_and_forks_nothing(patient
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_disk_makes_the_loop_wait_and_go_on(node: Node):
+    node.environment["AUTORESEARCH_DISK_FREE_BYTES"] = "0"
     node.home.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(node.home)], check=False)
     if mounted.returncode:
@@ -221,6 +222,7 @@ def test_a_full_disk_makes_the_loop_wait_and_go_on(node: Node):
             except OSError:
                 pass
         wait_for_line(process, "waiting")
+        node.run("leaderboard")  # reading goes on
         ballast.unlink()
         process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 0
@@ -228,3 +230,14 @@ def test_a_full_disk_makes_the_loop_wait_and_go_on(node: Node):
         assert chain_is_whole(node.records())
     finally:
         subprocess.run(["umount", "-l", str(node.home)], check=False)
+
+
+def test_the_room_that_the_owner_wants_left_free_is_left(node: Node):
+    node.environment["AUTORESEARCH_DISK_FREE_BYTES"] = str(2**50)
+    process = node.start("join", "--experiments", "1")
+    seen = wait_for_line(process, "waiting")
+    assert "are to stay free" in seen[-1]
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+    assert node.records() == []

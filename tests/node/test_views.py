@@ -35,7 +35,14 @@ FACTS = Facts(
 
 def row(**known: Any) -> ResultRow:
     values: dict[str, Any] = {field.name: None for field in fields(ResultRow)}
-    values |= {"id": "ab" * 32, "status": "kept", "metric": "val_bpb", "value": 1.6, "description": "baseline", "flags": ()}
+    values |= {
+        "id": "ab" * 32,
+        "status": "kept",
+        "metric": "val_bpb",
+        "value": 1.6,
+        "description": "baseline",
+        "flags": (),
+    }
     return ResultRow(**{**values, **known})
 
 

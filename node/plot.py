@@ -27,7 +27,13 @@ LABELS_MAX = 24
 LABEL_CHARACTERS = 34
 SIZE_INCHES = (11.0, 6.0)
 DOTS_PER_INCH = 150
-KEPT, DISCARDED, FAILED, LINE = "#1a7f37", "#b5b5b5", "#cf222e", "#1a7f37"
+KEPT, DISCARDED, FAILED = "#1a7f37", "#b5b5b5", "#cf222e"
+LOOKS = {  # colour, marker and area of each kind of dot
+    "kept": (KEPT, "o", 46),
+    "discarded": (DISCARDED, "o", 22),
+    "discarded, beyond the edge": (DISCARDED, "^", 26),
+    "failed, no value": (FAILED, "x", 30),
+}
 BEYOND_SPREADS = 4.0  # values so many spreads worse than the rest are drawn at the edge, so that gains stay visible
 
 
@@ -52,14 +58,14 @@ def staircase(rows: Sequence[ResultRow]) -> list[Step]:
     return steps
 
 
-def limits(values: Sequence[float], direction: str) -> tuple[float, float]:
-    """Return the lowest and highest value to draw: all of them, without what is hopelessly bad."""
+def limits(values: Sequence[float], direction: str, always: Sequence[float] = ()) -> tuple[float, float]:
+    """Return the lowest and highest value to draw: those of `always`, and the rest without what is hopelessly bad."""
     ordered = sorted(values, reverse=direction == "max")
     good = ordered[: max(1, math.ceil(len(ordered) * 0.75))]
     reach = abs(good[-1] - good[0]) * (1 + BEYOND_SPREADS) or abs(good[0]) * 0.01 or 1.0
     worst = good[0] + reach if direction == "min" else good[0] - reach
     edge = min(ordered[-1], worst) if direction == "min" else max(ordered[-1], worst)
-    low, high = min(good[0], edge), max(good[0], edge)
+    low, high = min(good[0], edge, *always), max(good[0], edge, *always)
     margin = (high - low) * 0.12 or abs(high) * 0.01 or 1.0
     return low - margin, high + margin
 
@@ -79,12 +85,13 @@ def draw(rows: Sequence[ResultRow], path: Path, *, title: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    looks = {"svg.fonttype": "none", "svg.hashsalt": "autoresearch", "text.parse_math": False}
+    looks: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "autoresearch", "text.parse_math": False}
     with matplotlib.rc_context(looks), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for a letter that no font has
         figure, axes = pyplot.subplots(figsize=SIZE_INCHES, layout="constrained")
         try:
-            _fill(axes, rows, limits(values, rows[0].direction), title)
+            stairs = [step.value for step in staircase(rows)]
+            _fill(axes, rows, limits(values, rows[0].direction, stairs), title)
             metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
             scratch = path.with_name(f".{path.name}.unfinished")
             figure.savefig(scratch, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH, metadata=metadata)
@@ -104,30 +111,33 @@ def _fill(axes: Axes, rows: Sequence[ResultRow], bounds: tuple[float, float], ti
     def inside(value: float) -> float:
         return min(max(value, low), high)
 
-    groups: dict[str, list[tuple[int, float]]] = {"kept": [], "discarded": [], "failed": []}
+    groups: dict[str, list[tuple[int, float]]] = {name: [] for name in LOOKS}
     for number, row in enumerate(rows, 1):
         if row.value is None:
-            groups["failed"].append((number, edge))
+            groups["failed, no value"].append((number, edge))
+        elif row.status == "kept":
+            groups["kept"].append((number, inside(row.value)))
         else:
-            groups["kept" if row.status == "kept" else "discarded"].append((number, inside(row.value)))
-    looks = {"kept": (KEPT, "o", 46), "discarded": (DISCARDED, "o", 22), "failed": (FAILED, "x", 30)}
+            name = "discarded" if low <= row.value <= high else "discarded, beyond the edge"
+            groups[name].append((number, inside(row.value)))
     for name, points in groups.items():
         if points:
-            colour, marker, size = looks[name]
-            words = f"{name}, no value" if name == "failed" else name
+            colour, marker, size = LOOKS[name]
             across, up = zip(*points, strict=True)
-            axes.scatter(across, up, s=size, c=colour, marker=marker, label=f"{len(points)} {words}", zorder=3)
+            axes.scatter(
+                across, up, s=size, c=colour, marker=marker, label=f"{len(points)} {name}", zorder=3, clip_on=False
+            )
     steps = staircase(rows)
     if steps:
         numbers = [step.number for step in steps] + [len(rows)]
         heights = [step.value for step in steps] + [steps[-1].value]
-        axes.step(numbers, heights, where="post", color=LINE, linewidth=1.6, label="best so far", zorder=2)
+        axes.step(numbers, heights, where="post", color=KEPT, linewidth=1.6, label="best so far", zorder=2)
         _label(axes, steps)
     better = "lower" if rows[0].direction == "min" else "higher"
     axes.set(xlabel="experiment", ylabel=f"{text.printable(rows[0].metric)} ({better} is better)", ylim=(low, high))
     axes.set_xlim(0.3, max(len(rows) * 1.12, len(rows) + 2.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(_title(title, steps), loc="left", fontsize=12)
+    axes.set_title(_title(title, steps, len(rows)), loc="left", fontsize=12)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper right", frameon=False, fontsize=9)
@@ -153,8 +163,6 @@ def _label(axes: Axes, steps: Sequence[Step]) -> None:
             )
 
 
-def _title(title: str, steps: Sequence[Step]) -> str:
-    words = text.printable(title)
-    if len(steps) < 2:
-        return words
-    return f"{words}: {steps[0].value:.4f} → {steps[-1].value:.4f} in {text.plural(steps[-1].number, 'experiment')}"
+def _title(title: str, steps: Sequence[Step], count: int) -> str:
+    words = f"{text.printable(title)}, {text.plural(count, 'experiment')}"
+    return words if len(steps) < 2 else f"{words}: {steps[0].value:.4f} → {steps[-1].value:.4f}"

@@ -95,6 +95,8 @@ def peer(peer_id: str) -> str:
 
 def who(name: str, peer_id: str) -> str:
     """Return a node's chosen name with the end of its peer id, because names can be imitated."""
+    if name.endswith(peer_id[-6:]):
+        return printable(name, 24)
     return f"{printable(name, 20)} {peer(peer_id)}" if name else peer(peer_id)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from node import lock, settings, text
-from node.cli import output
+from node.cli import output, tracks
 from node.home import Home
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ def _document(home: Home, store: Store) -> dict[str, Any]:
     genesis = Genesis.load(home.genesis)
     chosen = settings.load(home.settings)
     pid = lock.holder(home.lock)
-    track = output.track_id(home, None)
-    best = store.best(track)
+    track = tracks.asked(home, store, None)
+    best = store.best(track.id)
     peer_id = Identity.load(home.key).peer_id
-    stats = store.stats(track)
+    stats = store.stats(track.id)
     local = time.localtime()
     return {
         "home": str(home.path),
@@ -86,12 +86,13 @@ def _document(home: Home, store: Store) -> dict[str, Any]:
         "hours": chosen.hours,
         "within_hours": settings.may_run(chosen.hours, local.tm_hour * 60 + local.tm_min),
         "now": _now(store) if pid is not None else None,
-        "track": track,
-        "track_name": output.track_names(home).get(track, track[:10]),
+        "track": track.id,
+        "track_name": track.name,
         "records": store.count(),
         "waiting_to_be_sent": len(store.outbox(WAITING_MAX)),
         "results": stats.results,
         "results_mine": stats.by_author.get(peer_id, {}),
+        "elsewhere": tracks.elsewhere(home, store, track.id) if stats.results == 0 else "",
         "best": None if best is None else output.result_json(best),
         "gain": _against_root(store, best.id) if best is not None else None,
     }
@@ -122,7 +123,8 @@ def _print(document: dict[str, Any]) -> None:
         pairs += _doing(now)
     best = document["best"]
     if best is None:
-        pairs.append(("best", "none yet: the first run, the baseline, takes a few minutes"))
+        hint = document["elsewhere"] or " The first run, the baseline, takes a few minutes."
+        pairs.append(("best", f"none yet on {document['track_name']}.{hint}"))
     else:
         gain = "" if document["gain"] is None else f"  {text.signed(document['gain'])} against its baseline"
         what = text.printable(best["description"], 60)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ensue.errors import UnknownId, UserError
+from ensue.errors import UnknownId
 from node import text
 from node.home import Home, default_home, open_replica
 
@@ -79,44 +79,6 @@ def replica() -> Iterator[tuple[Home, Store]]:
     home = default_home()
     with open_replica(home) as store:
         yield home, store
-
-
-def track_names(home: Home) -> dict[str, str]:
-    """Return id to name of the tracks that this network was founded with, and of those installed here."""
-    from ensue.errors import TrackError
-    from ensue.genesis import Genesis
-    from experiments import track
-
-    names = {found.id: found.name for found in Genesis.load(home.genesis).tracks}
-    for name in track.available():
-        with suppress(TrackError):  # one broken track must not hide the others
-            names[track.load(name).id] = name
-    return names
-
-
-def track_id(home: Home, asked: str | None) -> str:
-    """Return the id of the track asked for by name, folder or beginning of id, else of the owner's setting.
-
-    The track installed under a name goes before the one that the network was founded with, because it is the one that
-    runs here. Raises UserError naming the tracks there are.
-    """
-    from ensue.errors import TrackError
-    from experiments import track
-    from node import settings
-
-    wanted = asked or settings.load(home.settings).track
-    if wanted in track.available():
-        return track.load(wanted).id
-    names = track_names(home)
-    found = [found for found, name in names.items() if name == wanted]
-    found = found or [found for found in names if len(wanted) >= 4 and found.startswith(wanted.lower())]
-    if len(found) == 1:
-        return found[0]
-    try:
-        return track.load(wanted).id
-    except TrackError as error:
-        known = ", ".join(sorted(set(names.values()))) or "none"
-        raise UserError(f"there is no track {text.printable(wanted, 60)!r} here: choose one of {known}") from error
 
 
 def result(store: Store, identifier: str | None) -> ResultRow | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from node import text
-from node.cli import output
+from node.cli import output, tracks
 
 
 @click.command(short_help="Draw the progress so far as PNG or SVG.")
@@ -27,10 +27,9 @@ def plot(path: Path, track: str | None, in_json: bool) -> None:
     from node import plot as picture
 
     with output.replica() as (home, store):
-        wanted = output.track_id(home, track)
-        name = output.track_names(home).get(wanted, wanted[:10])
-        rows = list(store.results(wanted))
-    picture.draw(rows, path, title=name)
+        wanted = tracks.asked(home, store, track)
+        rows = store.results(wanted.id)
+    picture.draw(rows, path, title=wanted.name)
     steps = picture.staircase(rows)
     if in_json:
         found = {"file": str(path.absolute()), "results": len(rows), "steps": [step.row.id for step in steps]}

@@ -12,7 +12,7 @@ import click
 
 from ensue.errors import BadScript, BlobMissing, InvalidBody, UserError
 from node import text
-from node.cli import output
+from node.cli import output, texts, tracks
 from node.home import Home
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ STDIN_CHARACTERS_MAX = 100_000
 
 
 @click.command(short_help="Publish an idea for others to try.")
-@click.argument("words", nargs=-1, required=True)
+@click.argument("words", nargs=-1)
 @click.option(
     "--change", "-c", "changes", multiple=True, metavar="KNOB=VALUE", help="A constant to change; repeatable."
 )
@@ -34,9 +34,15 @@ STDIN_CHARACTERS_MAX = 100_000
 def hypothesis(
     words: tuple[str, ...], changes: tuple[str, ...], parent: str | None, track: str | None, in_json: bool
 ) -> None:
-    """Publish the idea WORDS; with --change a node can try it as it stands."""
+    """Publish the idea WORDS ("-" reads them from stdin); without WORDS, list the ideas there are.
+
+    With --change a node can try it as it stands.
+    """
     with output.replica() as (home, store):
-        wanted = output.track_id(home, track)
+        wanted = tracks.asked(home, store, track).id
+        if not words:
+            texts.list_hypotheses(store, wanted, in_json)
+            return
         found = store.resolve(parent, kinds=["result"]) if parent else None
         best = store.result(found) if found else store.best(wanted)
         body: dict[str, Any] = {
@@ -88,7 +94,7 @@ def _change(spelled: str, source: str | None) -> dict[str, Any]:
 
 
 @click.command(short_help="Publish a lesson with the results that carry it.")
-@click.argument("words", nargs=-1, required=True)
+@click.argument("words", nargs=-1)
 @click.option("--evidence", "-e", multiple=True, metavar="ID", help="A result that carries it; repeatable.")
 @click.option("--scope", default="", metavar="TEXT", help='Where it holds, such as "depth 4 and below".')
 @click.option(
@@ -104,10 +110,14 @@ def insight(
     track: str | None,
     in_json: bool,
 ) -> None:
-    """Publish the lesson WORDS."""
+    """Publish the lesson WORDS ("-" reads them from stdin); without WORDS, list the lessons there are."""
     with output.replica() as (home, store):
+        wanted = tracks.asked(home, store, track).id
+        if not words:
+            texts.list_insights(store, wanted, in_json)
+            return
         body = {
-            "track": output.track_id(home, track),
+            "track": wanted,
             "text": _spoken(words),
             "evidence": list(dict.fromkeys(store.resolve(found, kinds=EVIDENCE_KINDS) for found in evidence)),
             "scope": scope,
@@ -126,14 +136,14 @@ def insight(
 def submit(file: Path, message: str, track: str | None, in_json: bool) -> None:
     """Check FILE and publish it; nodes of this track will run it."""
     from ensue.store import Blob
-    from experiments import track as tracks
+    from experiments import track as problems
     from experiments.experiment import changes, describe, experiment_key
-    from node import script
+    from node import script, settings
 
     with output.replica() as (home, store):
-        wanted = output.track_id(home, track)
-        name = output.track_names(home).get(wanted, wanted)
-        source = script.read(file, tracks.load(track or name).source_bytes_max)
+        wanted = tracks.asked(home, store, track).id
+        installed = problems.load(track or settings.load(home.settings).track)
+        source = script.read(file, installed.source_bytes_max)
         best = store.best(wanted)
         old = _source(store, best.source if best else None)
         _refuse_known(store, experiment_key(wanted, old, source), source == old)

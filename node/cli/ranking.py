@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import click
 
 from node import text
-from node.cli import output, sources
+from node.cli import output, sources, tracks
+from node.cli.tracks import Asked
 from node.home import Home
 
 if TYPE_CHECKING:
     from ensue.store import ResultRow, Store
 
 BY = ("result", "agent", "account", "class", "author")
+CLASSES_MAX = 100
 LEVELS = ("recorded", "official", "confirmed")
 
 
@@ -27,34 +29,31 @@ LEVELS = ("recorded", "official", "confirmed")
 def leaderboard(by: str, level: str, limit: int, track: str | None, in_json: bool) -> None:
     """Rank the results of a track; the gain is against the parent that a script was made from."""
     with output.replica() as (home, store):
-        wanted = output.track_id(home, track)
-        ranked = store.leaderboard(wanted, by=by, limit=limit, level=level)
+        wanted = tracks.asked(home, store, track)
+        ranked = store.leaderboard(wanted.id, by=by, limit=limit, level=level)
         if in_json:
             output.print_json([output.result_json(row) for row in ranked])
             return
-        name = output.track_names(home).get(wanted, wanted[:10])
         if not ranked:
-            _nothing(name, level)
+            _nothing(wanted.name, level, tracks.elsewhere(home, store, wanted.id))
             return
-        _heading(ranked[0], name, by, store.best(wanted))
+        _heading(ranked[0], wanted.name, by)
         _table(ranked, by, store)
+        if ranked[0].status == "kept" and any((output.better(row, ranked[0]) or 0.0) > 0 for row in ranked):
+            output.note("A discarded result with a better value is better by no more than noise explains.")
 
 
-def _nothing(track: str, level: str) -> None:
+def _nothing(track: str, level: str, hint: str) -> None:
     if level == "recorded":
-        click.echo(
-            f"No results on {text.printable(track)} yet: run `autoresearch join`, the first takes a few minutes."
-        )
+        click.echo(f"No results on {track} yet: run `autoresearch join`, the first takes a few minutes.{hint}")
     else:
-        click.echo(f"No {level} results on {text.printable(track)}: nobody has verified or rerun one yet.")
+        click.echo(f"No {level} results on {track}: nobody has verified or rerun one yet.")
 
 
-def _heading(first: ResultRow, track: str, by: str, best: ResultRow | None) -> None:
+def _heading(first: ResultRow, track: str, by: str) -> None:
     better = "lower is better" if first.direction == "min" else "higher is better"
-    words = f"{text.printable(track)} · {text.printable(first.metric)}, {better}"
+    words = f"{track} · {text.printable(first.metric)}, {better}"
     output.title(words if by == "result" else f"{words} · best of each {by}")
-    if best is None:
-        output.note("nothing kept yet")
 
 
 def _table(ranked: list[ResultRow], by: str, store: Store) -> None:
@@ -90,8 +89,8 @@ def best(hardware_class: str | None, as_source: bool, as_diff: bool, track: str 
     if as_source and as_diff:
         raise click.UsageError("--source and --diff exclude each other: choose one.")
     with output.replica() as (home, store):
-        wanted = output.track_id(home, track)
-        row = store.best(wanted, hardware_class=hardware_class)
+        wanted = tracks.asked(home, store, track)
+        row = store.best(wanted.id, hardware_class=hardware_class)
         if row is None:
             _no_best(home, store, wanted, hardware_class, in_json)
         elif as_source:
@@ -104,13 +103,13 @@ def best(hardware_class: str | None, as_source: bool, as_diff: bool, track: str 
             sources.print_result(home, store, row)
 
 
-def _no_best(home: Home, store: Store, track: str, hardware_class: str | None, in_json: bool) -> None:
+def _no_best(home: Home, store: Store, track: Asked, hardware_class: str | None, in_json: bool) -> None:
     if in_json:
         output.print_json(None)
     elif hardware_class is None:
-        name = text.printable(output.track_names(home).get(track, track[:10]))
-        click.echo(f"Nothing kept on {name} yet: run `autoresearch join`, its first run is the baseline.")
+        hint = tracks.elsewhere(home, store, track.id)
+        click.echo(f"Nothing kept on {track.name} yet: run `autoresearch join`, its first run is the baseline.{hint}")
     else:
-        classes = sorted({row.hardware_class for row in store.leaderboard(track, by="class", limit=100)})
+        classes = sorted({row.hardware_class for row in store.leaderboard(track.id, by="class", limit=CLASSES_MAX)})
         known = ", ".join(text.printable(name) for name in classes) or "none so far"
         click.echo(f"Nothing kept on hardware class {text.printable(hardware_class, 60)}: there are {known}.")

@@ -16,7 +16,7 @@ import click
 
 from ensue.errors import UnknownId, UserError
 from node import text
-from node.cli import output
+from node.cli import output, tracks
 from node.home import Home
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _unified(old: bytes, new: bytes, old_name: str, new_name: str) -> list[str]:
 def print_result(home: Home, store: Store, row: ResultRow) -> None:
     """Print everything that is known of one result, most telling first."""
     mark = click.style(f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}", fg=output.COLOURS[row.status])
-    name = text.printable(output.track_names(home).get(row.track, row.track[:10]))
+    name = tracks.call(home, row.track)
     value = f"{text.printable(row.metric)} {text.number(row.value)}" if row.value is not None else "no value"
     click.echo(f"{mark}  {click.style(value, bold=True)}  {text.printable(row.description)}")
     if row.reason:

@@ -127,3 +127,19 @@ def test_publishing_while_another_process_writes(research, program):
     with Store(research.home.database, research.store.network) as store:
         mine = [record.seq for record in store.records(author=research.identity.peer_id)]
     assert sorted(mine) == list(range(1, 31))
+
+
+def test_ideas_and_lessons_are_listed_with_what_became_of_them(research, invoke):
+    assert "No ideas yet" in invoke("hypothesis").stdout
+    first = published(invoke, "hypothesis", "an idea \x1b[2J")["id"]
+    ideas = json.loads(invoke("hypothesis", "--json").stdout)
+    assert [(idea["id"], idea["tried"], idea["claimed"]) for idea in ideas] == [(first, 0, 0)]
+    shown = invoke("hypothesis").stdout.splitlines()
+    assert "waits" in shown[1]
+    assert shown[1].endswith("an idea \\x1b[2J")
+    research.store.append(research.identity, "retraction", {"target": first, "reason": "no"})
+    assert "retracted" in invoke("hypothesis").stdout
+    published(invoke, "insight", "soon over", "--valid-days", "1")
+    lessons = json.loads(invoke("insight", "--json").stdout)
+    assert [lesson["expired"] for lesson in lessons] == [False, False]
+    assert "stands" in invoke("insight").stdout

@@ -1,0 +1,90 @@
+"""Which track a command is about, and what tracks are called.
+
+A track's id is a hash; people say a name, a folder, or the beginning of the id. The track that is installed under a
+name goes before the one that the network was founded with, because it is the one that runs here.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ensue.errors import TrackError, UserError
+from node import settings, text
+from node.home import Home
+
+if TYPE_CHECKING:
+    from ensue.store import Store
+
+PREFIX_CHARACTERS_MIN = 4
+LOOKED_AT_RECORDS = 500  # newest records whose tracks count as known here
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A track as a command needs it: the id in the records, and what to call it (already harmless)."""
+
+    id: str
+    name: str
+
+
+def names(home: Home) -> dict[str, str]:
+    """Return id to name of the tracks that this network was founded with, of those installed, and of the setting."""
+    from ensue.genesis import Genesis
+    from experiments import track
+
+    found = {founded.id: founded.name for founded in Genesis.load(home.genesis).tracks}
+    for name in (*track.available(), settings.load(home.settings).track):
+        with suppress(TrackError):  # one broken track must not hide the others
+            loaded = track.load(name)
+            found[loaded.id] = loaded.name
+    return found
+
+
+def call(home: Home, identifier: str) -> str:
+    """Return what to call a track: its name, or the beginning of its id."""
+    return text.printable(names(home).get(identifier, identifier[:10]), 40)
+
+
+def asked(home: Home, store: Store, wanted: str | None) -> Asked:
+    """Return the track asked for by name, folder or beginning of id, else that of the owner's setting.
+
+    Raises UserError naming the tracks there are.
+    """
+    from experiments import track
+
+    chosen = wanted or settings.load(home.settings).track
+    with suppress(TrackError):
+        loaded = track.load(chosen)
+        return Asked(loaded.id, text.printable(loaded.name, 40))
+    known = names(home)
+    found = [identifier for identifier, name in known.items() if name == chosen]
+    if not found and len(chosen) >= PREFIX_CHARACTERS_MIN:
+        ids = {*known, *recent(store)}
+        found = [identifier for identifier in ids if identifier.startswith(chosen.lower())]
+    if len(found) == 1:
+        return Asked(found[0], text.printable(known.get(found[0], found[0][:10]), 40))
+    choices = ", ".join(sorted(text.printable(name, 40) for name in set(known.values()))) or "none"
+    raise UserError(f"there is no track {text.printable(chosen, 60)!r} here: choose one of {choices}, or give a folder")
+
+
+def recent(store: Store) -> list[str]:
+    """Return the tracks of the newest results, the newest first."""
+    found: dict[str, None] = {}
+    newest = list(store.records(kind="result", after_rowid=max(0, store.count() - LOOKED_AT_RECORDS)))
+    for record in reversed(newest):
+        found[str(record.body.get("track"))] = None
+    return list(found)
+
+
+def elsewhere(home: Home, store: Store, here: str) -> str:
+    """Return a hint at the track with the newest results where it is another one, else nothing."""
+    others = [identifier for identifier in recent(store) if identifier != here]
+    if not others:
+        return ""
+    known = names(home)
+    name = known.get(others[0], "")
+    return (
+        f" The newest results here are on {text.printable(name or others[0][:10], 40)}: add --track {others[0][:10]}."
+    )

@@ -30,14 +30,13 @@ from experiments import harness
 
 # the model
 DEPTH = 4  # [1 .. 8]; blocks
-HEADS = 4  # [1 .. 8]; attention heads a block; the residual stream is HEADS * HEAD_WIDTH wide
-HEAD_WIDTH = 32  # [16 .. 64] step 16; channels a head
+HEADS = 2  # [1 .. 8]; attention heads a block; the residual stream is HEADS * HEAD_WIDTH wide
+HEAD_WIDTH = 64  # [16 .. 128] step 16; channels a head
 MLP_RATIO = 4.0  # [1 .. 8]; hidden channels of an MLP over the width of the stream
 ACTIVATION = "relu2"  # {relu2, gelu, silu}; inside the MLP
 VALUE_TABLES = 4  # [0 .. 8]; blocks, from the top, whose values get a token embedding of their own added
 BIGRAM_ROWS = 0  # [0 .. 65536]; rows of a hashed table of token pairs added to the embedding; 0: none
 ROPE_BASE = 10_000.0  # [100 .. 1000000] log; longest wavelength of the rotary positions, in tokens over 2 pi
-LOGIT_CAP = 15.0  # [5 .. 100] log; logits are squashed smoothly into (-LOGIT_CAP, LOGIT_CAP)
 
 # the optimiser
 BATCH_ROWS = 8  # [1 .. 64] log; rows of seq_len tokens a step
@@ -57,6 +56,7 @@ FINAL_LR = 0.0  # [0 .. 0.3]; what they fall to, as a share of their peak
 WIDTH = HEADS * HEAD_WIDTH
 HIDDEN = round(MLP_RATIO * WIDTH)
 WARMUP_STEPS = 3  # steps on made-up tokens before the clock starts
+LOSS_CHUNK = 512  # positions whose logits are held at once: they then stay in the processor's cache
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -77,6 +77,15 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Return x (B, T, H, C) with each pair of channels turned by its position's angle; cos and sin are (T, 1, C/2)."""
     left, right = x.chunk(2, dim=-1)
     return torch.cat((left * cos + right * sin, right * cos - left * sin), dim=-1)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return causal attention over (B, H, T, C)."""
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    future = torch.full((q.size(-2), q.size(-2)), -1e4, dtype=q.dtype).triu(1)
+    scores = (q * HEAD_WIDTH**-0.5) @ k.mT + future  # on CPUs twice as fast as the fused kernel
+    return scores.softmax(-1) @ v
 
 
 def activate(x: Tensor) -> Tensor:
@@ -104,8 +113,7 @@ class Block(nn.Module):
         if extra_value is not None:
             v = v + extra_value
         q, k = rotate(norm(q.view(shape)), cos, sin), rotate(norm(k.view(shape)), cos, sin)
-        heads = (z.transpose(1, 2) for z in (q, k, v.view(shape)))
-        y = F.scaled_dot_product_attention(*heads, is_causal=True)
+        y = attend(q.transpose(1, 2), k.transpose(1, 2), v.view(shape).transpose(1, 2))
         x = x + linear(y.transpose(1, 2).reshape(x.shape), self.out)
         return x + linear(activate(linear(norm(x), self.up)), self.down)
 
@@ -127,6 +135,10 @@ class Model(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return logits; those at t depend on tokens <= t only."""
+        return linear(self.stream(tokens), self.head).float()
+
+    def stream(self, tokens: Tensor) -> Tensor:
+        """Return what the output matrix reads, (B, T, WIDTH)."""
         x = self.embed(tokens)
         if self.pairs is not None:
             x = x + self.pairs(pair_hash(tokens))
@@ -138,8 +150,11 @@ class Model(nn.Module):
             if depth >= first:
                 extra_value = (self.value_gates[depth - first] * self.values[depth - first](tokens)).to(self.dtype)
             x = block(x, extra_value, cos, sin)
-        logits = linear(norm(x), self.head).float()
-        return LOGIT_CAP * torch.tanh(logits / LOGIT_CAP)
+        return norm(x)
+
+    def loss_sum(self, stream: Tensor, targets: Tensor) -> Tensor:
+        """Return the summed loss in nats of targets (N,), of which `stream` (N, WIDTH) speaks."""
+        return F.cross_entropy(linear(stream, self.head).float(), targets, reduction="sum")
 
     def angles(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return cosine and sine (length, 1, HEAD_WIDTH / 2) of every position's rotation."""
@@ -197,9 +212,26 @@ class Muon(torch.optim.Optimizer):
             momentum.lerp_(gradient, 1 - MOMENTUM)
             direction = self.orthogonal(gradient.lerp(momentum, MOMENTUM).to(self.dtype)).float()
             reach = group["lr"] * math.sqrt(max(1.0, rows / columns))
-            for parameter, update in zip(parameters, direction.split([p[..., 0, 0].numel() for p in parameters])):
+            for parameter, update in zip(parameters, direction.split([p[..., 0, 0].numel() for p in parameters]), strict=True):
                 parameter.mul_(1 - group["lr"] * WEIGHT_DECAY)
                 parameter.add_(update.view_as(parameter), alpha=-reach)
+
+
+def backward(model: Model, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean loss, and leave gradients in the parameters.
+
+    The logits, by far the largest tensor, are made and used up a few positions at a time.
+    """
+    stream = model.stream(inputs)
+    cut = stream.detach().requires_grad_()
+    chunk = LOSS_CHUNK if inputs.device.type == "cpu" else targets.numel()
+    loss = torch.zeros((), device=inputs.device)
+    for some, wanted in zip(cut.flatten(0, 1).split(chunk), targets.flatten().split(chunk), strict=True):
+        part = model.loss_sum(some, wanted) / targets.numel()
+        part.backward()
+        loss += part.detach()
+    stream.backward(cut.grad)
+    return loss
 
 
 def optimisers(model: Model) -> list[torch.optim.Optimizer]:
@@ -245,13 +277,15 @@ def batches(tokens: np.ndarray, seq_len: int, device: torch.device, seed: int) -
 def fast_dtype(device: torch.device) -> torch.dtype:
     """Return bfloat16 where a real matrix product is clearly faster in it, else float32."""
 
+    now = time.process_time if device.type == "cpu" else time.perf_counter  # other processes must not sway the choice
+
     def seconds(dtype: torch.dtype) -> float:
         square = torch.ones(1024, 1024, device=device, dtype=dtype)
         best = math.inf
         for _ in range(5):
-            began = time.perf_counter()
+            began = now()
             float((square @ square)[0, 0])  # reading a number waits for the device
-            best = min(best, time.perf_counter() - began)
+            best = min(best, now() - began)
         return best
 
     try:
@@ -280,21 +314,18 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     device = torch.device(run.device)
     model = Model(run.vocab_size, fast_dtype(device)).to(device)
-
-    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
-
-    compiled = torch.compile(loss_of, dynamic=False) if device.type == "cuda" else loss_of
+    if device.type == "cuda":
+        model.stream = torch.compile(model.stream, dynamic=False)
+        model.loss_sum = torch.compile(model.loss_sum, dynamic=False)
 
     def train_step(inputs: Tensor, targets: Tensor, chosen: list[torch.optim.Optimizer], share: float) -> Tensor:
-        loss = compiled(inputs, targets)
-        loss.backward()
+        loss = backward(model, inputs, targets)
         for optimiser in chosen:
             for group in optimiser.param_groups:
                 group["lr"] = share * group["peak_lr"]
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        return loss.detach()
+        return loss
 
     made_up = torch.randint(run.vocab_size, (BATCH_ROWS, run.seq_len), device=device)
     throwaway = optimisers(model)

@@ -1,0 +1,172 @@
+"""The scorer's arithmetic and what it asks: laws that hold for any model, and the noise it allows for."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+
+from experiments import likelihood, probes, scorer
+from experiments.outcome import Failed
+from experiments.reference import PairCounts
+
+V, T = 50, 12
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+def test_surprise_is_the_log_softmax(rng):
+    logits = rng.normal(0, 4, (200, V)).astype(np.float32)
+    targets = rng.integers(0, V, 200)
+    exact = [
+        math.log(sum(math.exp(float(x) - float(row[t])) for x in row)) for row, t in zip(logits, targets, strict=True)
+    ]
+    assert likelihood.surprise(logits, targets) == pytest.approx(exact, abs=1e-12)
+
+
+def test_probabilities_sum_to_one_whatever_the_model_answers(rng):
+    for scale in (1e-30, 1, 1e5, 3e38):
+        row = (rng.uniform(-1, 1, V) * scale).astype(np.float32)
+        nats = likelihood.surprise(np.tile(row, (V, 1)), np.arange(V))
+        assert np.exp(-nats).sum() == pytest.approx(1, abs=1e-9)
+        assert (nats >= -1e-12).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(rng, bad):
+    logits = rng.normal(size=(130, V)).astype(np.float32)
+    logits[129, 7] = bad
+    with pytest.raises(likelihood.NotFinite):
+        likelihood.surprise(logits, np.zeros(130, int))
+
+
+def test_logits_are_read_once():
+    class Changing(np.ndarray):
+        reads = 0
+
+        def __getitem__(self, key):
+            Changing.reads += 1
+            return super().__getitem__(key)
+
+    logits = np.zeros((likelihood.CHUNK_POSITIONS * 3, V), np.float32).view(Changing)
+    likelihood.surprise(logits, np.zeros(len(logits), int))
+    assert Changing.reads == 3
+
+
+def test_tokens_without_text_count_for_nothing():
+    sizes = np.array([0, 2, 3])
+    scores = likelihood.row_scores(np.array([[5.0, 1.0], [2.0, 7.0]]), np.array([[0, 1], [2, 0]]), sizes)
+    assert scores.bits_per_byte == pytest.approx((1 + 2) / math.log(2) / 5)
+    assert math.isnan(likelihood.row_scores(np.ones((1, 1)), np.array([[0]]), sizes).bits_per_byte)
+
+
+def test_the_standard_error_is_what_resampling_gives(rng):
+    sizes = rng.integers(20, 60, 4000)
+    nats = sizes * rng.normal(1, 0.2, 4000)
+    drawn = []
+    for _ in range(300):
+        pick = rng.integers(0, 4000, 400)
+        drawn.append(likelihood.RowScores(nats[pick], sizes[pick]).bits_per_byte)
+    assert likelihood.RowScores(nats[:400], sizes[:400]).sd == pytest.approx(np.std(drawn), rel=0.2)
+
+
+@pytest.mark.parametrize("count", [1, 7, 16, 33, 160])
+def test_each_row_is_scored_once(rng, count):
+    layout = probes.lay_out(count, 16, rng)
+    assert sorted(layout.table[layout.first]) == list(range(count))
+    assert layout.table.shape == layout.first.shape == (-(-count // 16), 16)
+    assert layout.table.max() < count
+
+
+@pytest.mark.parametrize("aimed", [False, True])
+def test_probes_share_a_prefix_and_then_differ(rng, aimed):
+    rows, fillers = rng.integers(0, V, (90, T + 1)), rng.integers(0, V, (20, T + 1))
+    layout = probes.lay_out(90, 16, rng)
+    appeal = rng.normal(size=(90, T)) if aimed else None
+    probe = probes.choose_probes(rows, layout, fillers, 64, appeal, rng)
+    assert probe.tokens.shape == (4, 16, T)
+    assert len(set(probe.row.ravel())) == 64
+    for index, place in np.ndindex(probe.row.shape):
+        row, cut, asked = rows[probe.row[index, place]], probe.cut[index, place], probe.tokens[index, place]
+        assert 0 <= cut <= T - 2
+        assert (asked[: cut + 1] == row[: cut + 1]).all()
+        assert asked[cut + 1] != row[cut + 1]
+        assert any((asked[cut + 1 :] == filler[cut + 1 : T]).all() for filler in fillers)
+        assert probe.row[index, place] in layout.table[:, place]
+
+
+def test_a_few_rows_are_enough_to_probe(rng):
+    rows = rng.integers(0, V, (3, T + 1))
+    probe = probes.choose_probes(rows, probes.lay_out(3, 16, rng), rows[:1], 1, np.zeros((3, T)), rng)
+    assert probe.tokens.shape == (1, 16, T)
+
+
+def test_aimed_probes_find_the_place_that_pays(rng):
+    rows = rng.integers(0, V, (320, T + 1))
+    appeal = np.full((320, T), -1.0)
+    appeal[:, 4] = 3.0
+    probe = probes.choose_probes(rows, probes.lay_out(320, 16, rng), rows, 320, appeal, rng)
+    assert 0.4 < (probe.cut == 4).mean() < 0.75
+    assert len(np.unique(probe.cut)) == T - 1
+
+
+def test_the_holdout_depends_on_the_source_alone():
+    digest, other = hashlib.sha256(b"a").digest(), hashlib.sha256(b"b").digest()
+    first = probes.choose_holdout(100, 30, digest)
+    assert (first == probes.choose_holdout(100, 30, digest)).all()
+    assert set(first) != set(probes.choose_holdout(100, 30, other))
+    assert len(set(first)) == 30
+    assert len(probes.choose_holdout(2, 30, digest)) == 1
+
+
+def test_pair_counts_are_counts(tmp_path):
+    path = tmp_path / "train.u16"
+    np.array([1, 2, 1, 2, 1, 3], "<u2").tofile(path)
+    nats = PairCounts(path, 5).surprise(np.array([[1, 2], [1, 3], [4, 0]]))[:, 0]
+    assert nats[0] < nats[1]
+    assert np.isfinite(nats).all()
+
+
+def judged(rng, *, by_heart=0.0, easy=0.0):
+    """The outcome of a model that knows a share of the main slice by heart, on text that is easier there."""
+    main, holdout = 280, 128
+    rows = rng.integers(0, V, (main + holdout, T + 1))
+    ease = np.where(np.arange(main + holdout) < main, easy, 0.0)[:, None]
+    plain = np.abs(rng.normal(5, 1, (main + holdout, 1)) + rng.normal(0, 1, (main + holdout, T))) - ease
+    nats = 0.8 * plain + rng.normal(0, 0.3, plain.shape)
+    nats[:main] -= by_heart
+    questions = scorer.Questions(rows, main, rows)
+    return scorer.judge(questions, nats, plain, np.full(V, 4, np.int32), {})
+
+
+def test_an_honest_model_keeps_its_value_on_uneven_text(rng):
+    for _ in range(50):
+        outcome = judged(rng, easy=0.5)
+        assert outcome.status == "scored"
+        assert abs(outcome.holdout_gap) < 5 * outcome.holdout_gap_sd
+        assert outcome.checks["holdout_raw_gap"] > 0.05
+
+
+def test_the_gap_is_as_noisy_as_it_says(rng):
+    outcomes = [judged(rng) for _ in range(200)]
+    deviations = [outcome.holdout_gap / outcome.holdout_gap_sd for outcome in outcomes]
+    assert np.std(deviations) == pytest.approx(1, abs=0.2)
+
+
+def test_a_model_that_knows_the_main_slice_by_heart_is_refused(rng):
+    with pytest.raises(Failed) as caught:
+        judged(rng, by_heart=0.5)
+    assert caught.value.status == "refused"
+    assert "by heart" in caught.value.reason
+
+
+def test_disagreement_within_the_bound_is_allowed_and_beyond_it_is_not():
+    assert scorer._compare("prefix", np.full(100, 1e-4), "cpu")["prefix_mean_nats"] == pytest.approx(1e-4)
+    for differences in (np.full(100, 3e-4), np.full(100, -3e-4), np.array([0.03, -0.03])):
+        with pytest.raises(Failed):
+            scorer._compare("prefix", differences, "cpu")
+    assert scorer._compare("prefix", np.array([0.03, -0.03]), "cuda:0")["prefix_largest_nats"] == 0.03
+    assert scorer._compare("before", np.array([]), "cpu")["before_mean_nats"] == 0

@@ -7,8 +7,13 @@ Leaves out what the script is for. Rejected: containers, which need a daemon wit
 from experiments.sandbox.bounds import Level, Limits, Mount
 from experiments.sandbox.cgroup import reap as reap_orphans
 from experiments.sandbox.detect import detect
+from experiments.sandbox.devices import device_inside
+from experiments.sandbox.removal import remove_tree
 from experiments.sandbox.sandboxed import Sandboxed
 from experiments.sandbox.starting import start
 from experiments.sandbox.visible import interpreter
 
-__all__ = ["Level", "Limits", "Mount", "Sandboxed", "detect", "interpreter", "reap_orphans", "start"]
+__all__ = [
+    "Level", "Limits", "Mount", "Sandboxed", "detect", "device_inside", "interpreter", "reap_orphans", "remove_tree",
+    "start",
+]

@@ -7,32 +7,36 @@ import functools
 import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 from ensue.errors import AutoresearchError
-from experiments.sandbox import cgroup
+from experiments.sandbox import cgroup, seccomp
 from experiments.sandbox.bounds import Level, Limits
 from experiments.sandbox.starting import start
 from experiments.sandbox.visible import interpreter
 
 TRIAL_S = 20.0
+# Reads a package as well: an installation by root under a strict umask can't be read by anyone else.
+TRIAL = "from importlib.util import find_spec as f; f('numpy').loader.get_code('numpy'); print('fine')"
 STOPS = (
     "reading your files, keys and environment", "the network", "other processes", "writing outside its scratch space",
     "outliving its run",
 )
 KERNEL_GAP = "a bug in the kernel or a GPU driver"
+NO_FILTER_GAP = "system calls are not filtered"
 NO_GROUP_GAP = "memory and processor time are polled, not enforced by the kernel"
 
 
 @functools.cache
 def detect() -> Level:
     """Returns the strongest level that works here; tried once in a process, it takes some 50 ms."""
-    grouped = frozenset({"cgroup"}) if _groups_work() else frozenset[str]()
+    extras = frozenset(name for name, here in (("cgroup", _groups_work()), ("seccomp", _filters_work())) if here)
     program = shutil.which("bwrap")
     if program:
         # Root must not take the user namespace: there it stays root to the kernel, and /proc/sys would obey it.
         kinds = [frozenset({"root"})] if os.geteuid() == 0 else [frozenset({"userns", "nested"}), frozenset({"userns"})]
         for kind in kinds:
-            level = Level("bubblewrap", 3, STOPS, _gaps(grouped), kind | grouped, os.path.realpath(program))
+            level = Level("bubblewrap", 3, STOPS, _gaps(extras), kind | extras, os.path.realpath(program))
             if works(level):
                 return level
     return Level("none", 0, (), ("everything: a script can do what you can do",))
@@ -41,7 +45,7 @@ def detect() -> Level:
 def works(level: Level) -> bool:
     """Returns whether a Python in a sandbox of this level runs and says so."""
     try:
-        with start([interpreter(), "-c", "import numpy; print('fine')"], level=level, limits=Limits()) as trial:
+        with start([interpreter(), "-c", TRIAL], level=level, limits=Limits()) as trial:
             return trial.wait(TRIAL_S) == 0 and trial.output().strip() == b"fine"
     except (AutoresearchError, OSError):
         return False
@@ -54,7 +58,12 @@ def without(level: Level, *features: str) -> Level:
 
 
 def _gaps(features: frozenset[str]) -> tuple[str, ...]:
-    return (KERNEL_GAP,) if "cgroup" in features else (KERNEL_GAP, NO_GROUP_GAP)
+    missing = {"cgroup": NO_GROUP_GAP, "seccomp": NO_FILTER_GAP}
+    return (KERNEL_GAP, *(gap for name, gap in missing.items() if name not in features))
+
+
+def _filters_work() -> bool:
+    return seccomp.program() is not None and Path("/proc/sys/kernel/seccomp").is_dir()
 
 
 def _groups_work() -> bool:

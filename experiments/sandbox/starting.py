@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ensue.errors import ExperimentError, SandboxUnavailable
-from experiments.sandbox import bubblewrap, cgroup, tree
+from experiments.sandbox import bubblewrap, cgroup, seccomp, tree
 from experiments.sandbox.bounds import Level, Limits, Mount
+from experiments.sandbox.devices import devices
 from experiments.sandbox.output import Output
 from experiments.sandbox.sandboxed import Sandboxed
-from experiments.sandbox.visible import View, interpreter, view
+from experiments.sandbox.visible import interpreter, view
 
 GATE = 'read -r _ && exec "$@" </dev/null'
 BASE_ENV = {
@@ -28,6 +29,8 @@ BASE_ENV = {
 UID_FIRST = 0x60000000  # far from every uid that a distribution or a container runtime hands out
 UID_COUNT = 0x10000000
 NPROC_PER_NAMESPACE = (5, 14)  # the kernel that began to count processes per user namespace
+
+STACK_BYTES = 8 << 20  # set aside for each thread, seldom touched
 
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-spawner")
 
@@ -59,16 +62,26 @@ def start(
         if uid is not None:
             os.chown(out, uid, uid)
     config = {"uid": uid, "gid": uid, "fds": sorted(fds), "cwd": cwd, "limits": _rlimits(level, limits, device)}
-    command = _command(level, limits, view(hide), mounts, out, device, config) + list(argv)
-    return _spawner.submit(_spawn, command, {**BASE_ENV, **(env or {})}, level, limits, out, list(fds)).result()
-
-
-def _command(level: Level, limits: Limits, shown: View, mounts: Sequence[Mount], out: Path | None, device: str,
-             config: Mapping[str, object]) -> list[str]:
     if level.name != "bubblewrap":
         raise SandboxUnavailable("No isolation that may be used here; install bubblewrap (`apt install bubblewrap`).")
-    wrapped = bubblewrap.arguments(level, limits, shown, mounts, out, (), None)
-    return [*wrapped, interpreter(), "-I", "-S", bubblewrap.LAUNCHER, json.dumps(config)]
+    # A GPU's driver keeps such memory for itself.
+    hoards = "cgroup" in level.features or device != "cpu"
+    filter_fd = _filter_fd(hoards) if "seccomp" in level.features else None
+    wrapped = bubblewrap.arguments(level, limits, view(hide), mounts, out, devices(device), filter_fd)
+    command = [*wrapped, interpreter(), "-I", "-S", bubblewrap.LAUNCHER, json.dumps(config), *argv]
+    passed = [*fds, *([] if filter_fd is None else [filter_fd])]
+    try:
+        return _spawner.submit(_spawn, command, {**BASE_ENV, **(env or {})}, level, limits, out, passed).result()
+    finally:
+        if filter_fd is not None:
+            os.close(filter_fd)
+
+
+def _filter_fd(hoards: bool) -> int:
+    fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+    os.write(fd, seccomp.program(hoards=hoards) or b"")
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def _spawn(command: list[str], env: dict[str, str], level: Level, limits: Limits, out: Path | None,
@@ -110,7 +123,7 @@ def _rlimits(level: Level, limits: Limits, device: str) -> dict[str, int]:
         "RLIMIT_FSIZE": max(limits.out_bytes, limits.scratch_bytes, limits.shm_bytes),
     }
     if "cgroup" not in level.features and device == "cpu":  # a GPU's driver maps far more than it uses
-        bounds["RLIMIT_DATA"] = limits.memory_bytes
+        bounds["RLIMIT_DATA"] = limits.memory_bytes + limits.processes * STACK_BYTES
     return bounds
 
 

@@ -36,15 +36,16 @@ def normal_form(source: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _normal_hash(source: str) -> bytes:
+def normal_hash(source: str) -> bytes:
+    """Return the SHA-256 of a script's normal form."""
     return hashlib.sha256(normal_form(source).encode("utf-8", "surrogatepass")).digest()
 
 
 def experiment_key(track_id: str, parent_source: str | None, source: str) -> str:
     """Return the key (64 hex digits) of trying `source` as a change to `parent_source` on a track."""
-    parent = b"" if parent_source is None else _normal_hash(parent_source)
+    parent = b"" if parent_source is None else normal_hash(parent_source)
     digest = hashlib.sha256(KEY_DOMAIN)
-    for part in (track_id.encode(), parent, _normal_hash(source)):
+    for part in (track_id.encode(), parent, normal_hash(source)):
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()

@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ensue.errors import BadScript
 
@@ -22,6 +23,7 @@ NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")
 KNOBS_MAX = 200
 KNOB_CHARS_MAX = 200  # a literal longer than this is text, not a knob
 WHOLE_MAX = 2**53  # whole numbers beyond it do not survive JSON
+SMALLEST, LARGEST = 1e-100, 2.0**50  # of a constant that is searched; zero aside
 UNHINTED_FACTOR = 4.0  # how far a knob without a hint may go either way
 
 _NUMBER = r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -101,6 +103,7 @@ class Knob:
             number = self.low + round((number - self.low) / self.step) * self.step
             number = min(max(float(f"{number:.10g}"), self.low), self.high)
         if self.kind == "int":
+            number = float(f"{number:.1e}") if abs(number) >= 100 and not self.step else number
             return int(min(max(round(number), math.ceil(self.low)), math.floor(self.high)))
         if not self.step:
             if self.log:
@@ -151,6 +154,11 @@ def read(source: str) -> dict[str, Knob]:
 
     A name bound more than once at module level is no knob, for then its literal does not say what it is.
     """
+    return {knob.name: knob for knob in _knobs(source)}
+
+
+@lru_cache(maxsize=16)
+def _knobs(source: str) -> tuple[Knob, ...]:
     tree = parse(source)
     raw = source.encode()
     starts = [0, *(match.end() for match in _NEWLINE.finditer(raw))]
@@ -167,7 +175,7 @@ def read(source: str) -> dict[str, Knob]:
             knobs[name] = knob
         if len(knobs) >= KNOBS_MAX:
             break
-    return knobs
+    return tuple(knobs.values())
 
 
 def apply(source: str, values: Mapping[str, object], *, bounded: bool = True) -> str:
@@ -246,7 +254,7 @@ def _knob(name: str, raw: bytes, start: int, stop: int) -> Knob | None:
     if isinstance(value, bool):
         pass
     elif isinstance(value, int | float):
-        if not math.isfinite(value) or abs(value) > (WHOLE_MAX if isinstance(value, int) else 1e300):
+        if value != 0 and not SMALLEST <= abs(value) <= LARGEST:
             return None
     elif not isinstance(value, str):
         return None

@@ -52,7 +52,9 @@ class Workspace:
         except OSError as error:
             raise ExperimentError(f"The workspace {self.path} cannot be used ({error.strerror}).") from None
 
-    def commit(self, source: str | bytes, message: str, parent_commit: str | None, *, experiment: str | None = None) -> str:
+    def commit(
+        self, source: str | bytes, message: str, parent_commit: str | None, *, experiment: str | None = None
+    ) -> str:
         """Return the id of a new commit of `source`, kept under refs/experiments/<experiment> (default: its id).
 
         Raises ExperimentError if the parent is not in this workspace or git cannot write.

@@ -12,10 +12,11 @@ from typing import Protocol
 
 from ensue.errors import BadScript, BadSettings, ExperimentError
 from experiments import knobs
-from experiments.experiment import changes, describe, experiment_key, normal_form
+from experiments.experiment import changes, describe, experiment_key, normal_hash
 
 SOURCE_BYTES_MAX = 131_072
 IDEA_WHY_CHARS_MAX = 160
+IDEAS_MAX = 32  # looked at for one proposal
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Context:
 
     def free(self, source: str) -> bool:
         """Return whether `source` as a change to the parent is neither the parent itself nor claimed nor finished."""
-        if normal_form(source) == normal_form(self.parent_source):
+        if normal_hash(source) == normal_hash(self.parent_source):
             return False
         return not self.taken(experiment_key(self.track_id, self.parent_source, source))
 
@@ -101,7 +102,7 @@ def load(spec: str) -> Proposer:
 
 def from_idea(ctx: Context) -> tuple[Idea, str] | None:
     """Return the first idea that can be tried as it stands and the script it makes; None if no idea can be."""
-    for idea in ctx.ideas:
+    for idea in ctx.ideas[:IDEAS_MAX]:
         try:
             source = idea.source if idea.source is not None else _changed(ctx.parent_source, idea.change)
             knobs.parse(source)

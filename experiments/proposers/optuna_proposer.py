@@ -1,7 +1,7 @@
 """The proposer that needs nothing but a processor: Optuna suggests, a Gaussian process expects and chooses.
 
-All trials of the memory are told to Optuna's tree-structured Parzen estimator (Bergstra et al., 2011); its suggestions and
-steps around the parent become moves of one to three knobs, and the one with the highest expected improvement is proposed.
+All trials are told to Optuna's tree-structured Parzen estimator (Bergstra et al., 2011). Its suggestions, and steps
+around the parent, become moves of one to three knobs; the one with the highest expected improvement is proposed.
 Whole new settings were rejected: nobody learns from ten constants that changed at once.
 """
 
@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
-from itertools import combinations
+from collections.abc import Iterator
+from itertools import chain, combinations
 
 import numpy as np
 import optuna
 
-from ensue.errors import BadScript
 from experiments import knobs
 from experiments.experiment import changes, describe
-from experiments.proposers.base import Context, Proposal, from_idea, idea_texts, nothing_left
-from experiments.proposers.space import Array, Seen, Setting, Space
+from experiments.proposers.base import Context, Proposal, Trial, from_idea, idea_texts, nothing_left
+from experiments.proposers.space import Array, Mask, Seen, Setting, Space
 from experiments.proposers.surrogate import Surrogate
 
 ASKS = 3  # joint suggestions taken from Optuna for one proposal
@@ -27,9 +26,11 @@ MOVES_TOGETHER_MAX = 3
 SINGLE_UNTIL = 4  # measured values before moves of several knobs are thought of
 TOP_SINGLES = 12
 TOP_TRIPLES = 6
-CHECKS_MAX = 64  # candidates held against the memory before the search is widened
+CHECKS_MAX = 1000  # candidates held against the memory before the space counts as used up
 RANDOM_DRAWS_MAX = 400
-FAILED = frozenset({"crashed", "timed_out", "refused"})
+SAME_POINT = 1e-9
+FAILURE_REACH = 0.1  # how far around a failed trial, in units of a knob's range, another failure is to be feared
+TIE_BREAK = 1e-3
 
 
 class OptunaProposer:
@@ -40,31 +41,25 @@ class OptunaProposer:
     def propose(self, ctx: Context) -> Proposal:
         """Return the next experiment; raises ExperimentError when every setting of the script was tried."""
         sign = -1.0 if ctx.direction == "max" else 1.0
-        rng = np.random.default_rng([ctx.seed, len(ctx.trials)])
         space = Space(ctx.parent_source)
         seen = space.seen(ctx.trials)
         model = _model(ctx, space, seen, sign)
         idea = from_idea(ctx)
         if idea is not None:
-            mean, sd = _expect(model, space.seen([_as_trial(idea[1])]).points, ctx, sign)
+            place = space.seen([Trial(idea[1], None, "proposed")])
+            mean, sd = _expect(model, place.points, place.alike, ctx, sign)
             description, change, why = idea_texts(ctx, *idea)
             return Proposal(idea[1], description, change, mean, sd, idea[0].id, why)
         if not space.knobs:
             raise nothing_left(0)
+        rng = np.random.default_rng([abs(ctx.seed), len(ctx.trials)])
         ranked = _ranked(ctx, space, seen, model, sign, rng)
         setting, source = _first_free(ctx, space, seen, ranked, rng)
         point = space.point(setting)[None, :]
-        mean, sd = _expect(model, point, ctx, sign)
+        mean, sd = _expect(model, point, np.ones(1, dtype=bool), ctx, sign)
         change = changes(ctx.parent_source, source)
-        return Proposal(
-            source, describe(change), change, mean, sd, None, _why(model, point, space, len(ctx.trials), sign)
-        )
-
-
-def _as_trial(source: str):  # type: ignore[no-untyped-def]
-    from experiments.proposers.base import Trial
-
-    return Trial(source, None, "kept")
+        why = _why(model, point, space, len(ctx.trials))
+        return Proposal(source, describe(change), change, mean, sd, None, why)
 
 
 def _model(ctx: Context, space: Space, seen: Seen, sign: float) -> Surrogate | None:
@@ -72,7 +67,7 @@ def _model(ctx: Context, space: Space, seen: Seen, sign: float) -> Surrogate | N
     ok = np.isfinite(seen.values)
     points, values, alike = seen.points[ok], sign * seen.values[ok], seen.alike[ok]
     if ctx.parent_value is not None and math.isfinite(ctx.parent_value):
-        at_parent = alike & (np.abs(points - space.origin).max(1, initial=0.0) < 1e-12)
+        at_parent = alike & (np.abs(points - space.origin).max(1, initial=0.0) < SAME_POINT)
         if not np.any(values[at_parent] == sign * ctx.parent_value):
             points = np.vstack([points, space.origin])
             values = np.append(values, sign * ctx.parent_value)
@@ -82,11 +77,13 @@ def _model(ctx: Context, space: Space, seen: Seen, sign: float) -> Surrogate | N
     return Surrogate(points, values, alike, origin=space.origin, nominal=space.nominal, noise_sd=ctx.noise_sd)
 
 
-def _expect(model: Surrogate | None, point: Array, ctx: Context, sign: float) -> tuple[float | None, float | None]:
+def _expect(
+    model: Surrogate | None, point: Array, alike: Mask, ctx: Context, sign: float
+) -> tuple[float | None, float | None]:
     """Return the value to be expected of one run and its standard deviation, the run's noise included."""
     if model is None:
         return None, None
-    mean, sd = model.predict(point)
+    mean, sd = model.predict(point, alike)
     return sign * float(mean[0]), math.hypot(float(sd[0]), ctx.noise_sd)
 
 
@@ -163,7 +160,7 @@ def _promise(model: Surrogate, space: Space, seen: Seen, settings: list[Setting]
     cumulative = 0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2)))
     density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
     gain = sd * (z * cumulative + density) * _runs(seen, points)
-    return np.asarray(gain * (1 + 1e-3 * rng.random(len(settings))))
+    return np.asarray(gain * (1 + TIE_BREAK * rng.random(len(settings))))
 
 
 def _runs(seen: Seen, points: Array) -> Array:
@@ -171,52 +168,43 @@ def _runs(seen: Seen, points: Array) -> Array:
     if not len(seen.values):
         return np.ones(len(points))
     squares = ((points[:, None, :] - seen.points[None, :, :]) ** 2).sum(2)
-    near = np.exp(-0.5 * squares / 0.1**2)
+    near = np.exp(-0.5 * squares / FAILURE_REACH**2)
     return np.asarray((1 + near @ np.isfinite(seen.values)) / (1 + near.sum(1)))
 
 
 def _first_free(
-    ctx: Context, space: Space, seen: Seen, ranked: Iterable[Setting], rng: np.random.Generator
+    ctx: Context, space: Space, seen: Seen, ranked: list[Setting], rng: np.random.Generator
 ) -> tuple[Setting, str]:
-    """Return the first candidate nobody has tried or claimed; then wider and wider moves; then the whole of a small space."""
-    for setting, bound in _widening(space, ranked, rng):
-        if bound and _tried(space, seen, setting):
+    """Return the first candidate that nobody tried or claimed; then wider moves; then the whole of a small space."""
+    checks = 0
+    for setting in chain(ranked, space.grid() or _anywhere(space, rng)):
+        if _tried(space, seen, setting):
             continue
-        try:
-            source = knobs.apply(ctx.parent_source, setting)
-        except BadScript:
-            continue
+        checks += 1
+        if checks > CHECKS_MAX:
+            break
+        source = knobs.apply(ctx.parent_source, setting)
         if ctx.free(source):
             return setting, source
     raise nothing_left(len(space))
 
 
-def _widening(space: Space, ranked: Iterable[Setting], rng: np.random.Generator) -> Iterator[tuple[Setting, bool]]:
-    checked = 0
-    for setting in ranked:
-        checked += 1
-        if checked > CHECKS_MAX * 4:
-            break
-        yield setting, True
-    grid = space.grid()
-    if grid is not None:
-        for setting in grid:
-            yield setting, True
-        return
+def _anywhere(space: Space, rng: np.random.Generator) -> Iterator[Setting]:
+    """Yield random settings of more and more knobs."""
     for draw in range(RANDOM_DRAWS_MAX):
         setting = space.random(rng, 1 + draw * len(space) // RANDOM_DRAWS_MAX)
         if setting:
-            yield setting, True
+            yield setting
 
 
 def _tried(space: Space, seen: Seen, setting: Setting) -> bool:
-    if not len(seen.points):
-        return False
+    """Return whether a trial of the same code stands exactly there."""
     gone = np.abs(seen.points[seen.alike] - space.point(setting)).max(1, initial=0.0)
-    return bool(np.any(gone < 1e-9))
+    return bool(np.any(gone < SAME_POINT))
 
 
-def _why(model: Surrogate | None, point: Array, space: Space, count: int, sign: float) -> str:
+def _why(model: Surrogate | None, point: Array, space: Space, count: int) -> str:
+    """Return what speaks for a point: the gain on the parent that the surrogate expects, in the metric's unit."""
     if model is None:
         return "nothing was measured yet: a step from the parent"
     means, covariance = model.joint(np.vstack([space.origin, point[0]]))

@@ -21,9 +21,11 @@ from experiments.knobs import Knob, Scalar, same
 from experiments.proposers.base import Trial
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 Setting = dict[str, Scalar]  # what differs from the parent
 
 STEPS = (0.06, 0.13, 0.27)  # of a knob's range: how far a single move goes
+NEIGHBOURS_SIZE_MAX = 64  # of a whole-number knob whose next neighbours are tried as well
 CHOICES_MAX = 16  # of one knob, tried as moves
 GRID_MAX = 4096  # settings of a small space that are gone through one by one
 
@@ -32,11 +34,11 @@ _LITERAL = r"""-?\s*[\d.][\w.+-]*|True|False|"[^"\n\\]*"|'[^'\n\\]*'"""
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The trials as arrays: unit coordinates (n, d), values (n,) with NaN for failures, and whether the code is the parent's."""
+    """The trials as arrays: unit coordinates (n, d), values (n,) or NaN, and whether the code is the parent's (n,)."""
 
     points: Array
     values: Array
-    alike: npt.NDArray[np.bool_]
+    alike: Mask
 
 
 class Space:
@@ -93,7 +95,7 @@ class Space:
                 continue
             at = float(self.origin[i])
             units = [at + sign * step * rng.uniform(0.8, 1.25) for step in STEPS for sign in (-1, 1)]
-            if knob.kind == "int":
+            if knob.kind == "int" and knob.size <= NEIGHBOURS_SIZE_MAX:
                 units += [knob.to_unit(int(knob.value) + sign) for sign in (-1, 1)]
             moves += [move for unit in units if (move := self.move(i, unit)) is not None]
         return moves

@@ -1,9 +1,9 @@
 """A small Gaussian process: what value is to be expected at a setting, and how surely.
 
 The function is a sum of smooth curves, one a knob, a smaller joint part, and a bowl around the parent: a script that
-people have tuned gets worse, on average, the further one goes. How much each knob matters is fitted. Independent
-length-scales a knob were rejected: with ten trials there is nothing to fit them to. See Rasmussen and Williams, Gaussian
-Processes for Machine Learning, chapters 2 and 5.
+people have tuned gets worse, on average, the further one goes. How much each part matters is fitted. A length-scale for
+each knob was rejected: ten trials do not tell it. See Rasmussen and Williams, Gaussian Processes for Machine Learning,
+chapters 2 and 5; for the final widening, Shah et al., Student-t Processes (2014).
 """
 
 from __future__ import annotations
@@ -14,150 +14,124 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
-FIT_POINTS_MAX = 100  # nearest the parent, for the parameters
+FIT_POINTS_MAX = 100  # nearest the parent, for the amplitudes
 POINTS_MAX = 300  # nearest the parent, for the prediction
+FIT_MIN = 4
 FIT_STEPS = 40
-LENGTHS = (0.35, 0.7)
-RELATIVE_SCALE = 0.02  # of the metric's value: how much a knob moves it over its range, before anything is known
-NOISE_SCALE = 8.0  # the same in units of the noise, whichever is more
+LENGTHS = (0.35, 0.7)  # of a curve, in units of a knob's range
+NOMINAL_GAP = 0.4  # how far apart two unordered choices are
+RELATIVE_SCALE = 0.05  # of the metric's value: how much knobs move it over their ranges, before anything is known
+NOISE_SCALE = 20.0  # the same in units of the noise, whichever is more
+CURVES = 1.5  # prior amplitude of all curves together, in units of the scale
+JOINT = 0.5
+BOWL = 1.0  # prior depth of the bowl over a knob's whole range
+BOWL_SPREAD = 0.5
 PRIOR_SPREAD = 1.0  # of the logarithms of the amplitudes
 OTHER_CODE = 0.5  # correlation left between scripts whose code differs in more than knobs
-BOWL = 1.0  # mean and spread of the bowl's depth, in units of the scale
+LEVEL = 10.0  # spread of the unknown level: as good as unknown
+FREEDOM = 6.0  # how many trials' worth of trust the fitted amplitudes have from the start
 
 
 class Surrogate:
     """A Gaussian process over unit coordinates, for a metric to be made small.
 
-    `points` (n, d), `values` (n,) finite, `alike` (n,) whether the code is the parent's; `origin` (d,) is the parent.
+    `points` (n, d), `values` (n,) finite, n > 0, `alike` (n,) whether the code is the parent's; `origin` (d,) is the
+    parent; `nominal` (d,) marks the unordered choices.
     """
 
     def __init__(
-        self, points: Array, values: Array, alike: Array, *, origin: Array, nominal: Array, noise_sd: float
+        self, points: Array, values: Array, alike: Mask, *, origin: Array, nominal: Mask, noise_sd: float
     ) -> None:
         self.origin, self.nominal = origin, nominal
-        near = np.argsort(((points - origin) ** 2).sum(1), kind="stable")
-        center = float(np.median(values)) if len(values) else 0.0
-        base = float(values.min()) if len(values) else 0.0
-        self.scale = max(NOISE_SCALE * noise_sd, RELATIVE_SCALE * abs(base)) or 1.0
+        best = float(values.min())
+        self.scale = max(NOISE_SCALE * noise_sd, RELATIVE_SCALE * abs(best)) or 1.0
         self.noise = max(noise_sd / self.scale, 1e-3)
-        self.offset = center
-        warped = _warp(values, base, self.scale)
-        self.targets = (warped - center) / self.scale
+        self.offset = float(np.median(values))
+        targets = (_drawn_in(values, best, self.scale) - self.offset) / self.scale
         dims = points.shape[1]
-        self.log_amplitude = np.full(dims + 1, math.log(1.0 / math.sqrt(max(1, dims)) * 1.5))
-        self.log_amplitude[-1] -= 0.7
-        self.prior = self.log_amplitude.copy()
-        self.length = LENGTHS[-1]
-        if len(values) >= 4:
-            keep = near[:FIT_POINTS_MAX]
-            self._fit(points[keep], self.targets[keep], alike[keep])
+        self.prior = np.log([CURVES / math.sqrt(max(1, dims))] * dims + [JOINT, BOWL_SPREAD])
+        self.log_amplitude, self.length = self.prior, LENGTHS[-1]
+        near = np.argsort(((points - origin) ** 2).sum(1), kind="stable")
+        if len(values) >= FIT_MIN:
+            self._fit(points[near[:FIT_POINTS_MAX]], targets[near[:FIT_POINTS_MAX]], alike[near[:FIT_POINTS_MAX]])
         keep = near[:POINTS_MAX]
         self.points, self.alike = points[keep], alike[keep]
         kernel = self._kernel(self.points, self.points, self.alike, self.alike)
         kernel[np.diag_indices_from(kernel)] += self.noise**2
-        self.root = np.linalg.cholesky(kernel) if len(keep) else np.zeros((0, 0))
-        rest = self.targets[keep] - self._mean(self.points)
-        self.weights = np.linalg.solve(self.root.T, np.linalg.solve(self.root, rest)) if len(keep) else rest
+        self.root = np.linalg.cholesky(kernel)
+        rest = targets[keep] - BOWL * self._bowl(self.points)
+        self.weights = np.linalg.solve(self.root.T, np.linalg.solve(self.root, rest))
+        surprise = float(rest @ self.weights)
+        self.widening = math.sqrt(max(1.0, (FREEDOM + surprise) / (FREEDOM + len(keep))))
 
-    def predict(self, points: Array) -> tuple[Array, Array]:
+    def predict(self, points: Array, alike: Mask | None = None) -> tuple[Array, Array]:
         """Return mean and standard deviation (m,) of the metric itself, without a run's noise, at points (m, d)."""
-        same_code = np.ones(len(points), dtype=bool)
-        across = self._kernel(points, self.points, same_code, self.alike)
-        mean = self._mean(points) + across @ self.weights
-        solved = np.linalg.solve(self.root, across.T) if len(self.points) else np.zeros((0, len(points)))
-        variance = self._diagonal(points) - (solved**2).sum(0)
-        sd = np.sqrt(np.maximum(variance, 1e-8))
-        return self.offset + self.scale * mean, self.scale * sd
+        mean, covariance = self.joint(points, alike)
+        return mean, np.sqrt(np.maximum(np.diag(covariance), 1e-8 * self.scale**2))
 
-    def joint(self, points: Array) -> tuple[Array, Array]:
-        """Return means (m,) and covariance (m, m) at points (m, d)."""
-        same_code = np.ones(len(points), dtype=bool)
-        across = self._kernel(points, self.points, same_code, self.alike)
-        mean = self._mean(points) + across @ self.weights
-        solved = np.linalg.solve(self.root, across.T) if len(self.points) else np.zeros((0, len(points)))
-        covariance = self._kernel(points, points, same_code, same_code) - solved.T @ solved
-        return self.offset + self.scale * mean, self.scale**2 * covariance
-
-    def _bowl(self, points: Array) -> Array:
-        gone = self._gaps(points, self.origin[None, :])[:, 0, :]
-        return np.asarray((gone**2).sum(1))
-
-    def _mean(self, points: Array) -> Array:
-        return BOWL * self._bowl(points)
+    def joint(self, points: Array, alike: Mask | None = None) -> tuple[Array, Array]:
+        """Return means (m,) and covariance (m, m) at points (m, d); `alike` (m,), if not all have the parent's code."""
+        own = np.ones(len(points), dtype=bool) if alike is None else alike
+        across = self._kernel(points, self.points, own, self.alike)
+        mean = BOWL * self._bowl(points) + across @ self.weights
+        solved = np.linalg.solve(self.root, across.T)
+        covariance = self._kernel(points, points, own, own) - solved.T @ solved
+        return self.offset + self.scale * mean, (self.scale * self.widening) ** 2 * covariance
 
     def _gaps(self, left: Array, right: Array) -> Array:
-        """Return distances (n, m, d); different nominal choices are equally far apart."""
         gaps = np.abs(left[:, None, :] - right[None, :, :])
-        gaps[:, :, self.nominal] = 0.4 * (gaps[:, :, self.nominal] > 1e-9)
+        gaps[:, :, self.nominal] = NOMINAL_GAP * (gaps[:, :, self.nominal] > 1e-9)
         return np.asarray(gaps)
 
-    def _parts(self, gaps: Array, length: float) -> tuple[Array, Array]:
-        """Return the curves (n, m, d) and the joint part (n, m) at unit amplitude."""
-        squares = (gaps / length) ** 2
-        return np.exp(-0.5 * squares), np.exp(-0.5 * squares.sum(2) / 2.0)
+    def _bowl(self, points: Array) -> Array:
+        return np.asarray((self._gaps(points, self.origin[None, :])[:, 0, :] ** 2).sum(1))
 
-    def _code(self, left: Array, right: Array) -> Array:
-        return (
-            np.where(left[:, None] & right[None, :], 1.0, OTHER_CODE)
-            if len(left) and len(right)
-            else np.ones((len(left), len(right)))
-        )
+    def _parts(self, left: Array, right: Array, left_alike: Mask, right_alike: Mask, length: float) -> Array:
+        """Return the kernel's parts at unit amplitude (n, m, d + 2): a curve a knob, the joint part, the bowl."""
+        squares = (self._gaps(left, right) / length) ** 2
+        code = np.where(left_alike[:, None] & right_alike[None, :], 1.0, OTHER_CODE)[:, :, None]
+        joint = np.exp(-0.25 * squares.sum(2))[:, :, None]
+        bowl = np.outer(self._bowl(left), self._bowl(right))[:, :, None]
+        return np.concatenate([np.exp(-0.5 * squares) * code, joint * code, bowl], axis=2)
 
-    def _kernel(self, left: Array, right: Array, left_alike: Array, right_alike: Array) -> Array:
-        curves, joint = self._parts(self._gaps(left, right), self.length)
-        power = np.exp(2 * self.log_amplitude)
-        smooth = curves @ power[:-1] + power[-1] * joint
-        bowl = BOWL**2 * np.outer(self._bowl(left), self._bowl(right))
-        return np.asarray(_CONSTANT + smooth * self._code(left_alike, right_alike) + bowl)
+    def _kernel(self, left: Array, right: Array, left_alike: Mask, right_alike: Mask) -> Array:
+        parts = self._parts(left, right, left_alike, right_alike, self.length)
+        return np.asarray(LEVEL**2 + parts @ np.exp(2 * self.log_amplitude))
 
-    def _diagonal(self, points: Array) -> Array:
-        power = float(np.exp(2 * self.log_amplitude).sum())
-        return np.asarray(_CONSTANT + power + BOWL**2 * self._bowl(points) ** 2)
-
-    def _fit(self, points: Array, targets: Array, alike: Array) -> None:
-        """Set amplitudes and length to the most probable ones, by gradient steps with adaptive rates (Rprop)."""
-        gaps = self._gaps(points, points)
-        code = self._code(alike, alike)
-        bowl = _CONSTANT + BOWL**2 * np.outer(self._bowl(points), self._bowl(points))
-        rest = targets - self._mean(points)
-        best: tuple[float, float, Array] | None = None
+    def _fit(self, points: Array, targets: Array, alike: Mask) -> None:
+        """Set amplitudes and length to the most probable ones."""
+        rest = targets - BOWL * self._bowl(points)
+        found = []
         for length in LENGTHS:
-            curves, joint = self._parts(gaps, length)
-            stack = np.concatenate([curves, joint[:, :, None]], axis=2) * code[:, :, None]
-            score, amplitude = self._climb(stack, bowl, rest)
-            if best is None or score > best[0]:
-                best = (score, length, amplitude)
-        if best is not None:
-            _, self.length, self.log_amplitude = best
+            parts = self._parts(points, points, alike, alike, length)
+            found.append((*self._climb(parts, rest), length))
+        _, self.log_amplitude, self.length = max(found, key=lambda one: one[0])
 
-    def _climb(self, stack: Array, fixed: Array, rest: Array) -> tuple[float, Array]:
-        count = len(rest)
-        noise = self.noise**2 * np.eye(count)
-        at, rate = self.prior.copy(), np.full(len(self.prior), 0.2)
-        before = np.zeros_like(at)
-        best_score, best = -math.inf, at.copy()
+    def _climb(self, parts: Array, rest: Array) -> tuple[float, Array]:
+        """Return the best log posterior and its log amplitudes (d + 2,), by gradient steps of adaptive size (Rprop)."""
+        fixed = LEVEL**2 + self.noise**2 * np.eye(len(rest))
+        at, rate, before = self.prior.copy(), np.full(len(self.prior), 0.2), np.zeros(len(self.prior))
+        best_score, best = -math.inf, at
         for _ in range(FIT_STEPS):
             power = np.exp(2 * at)
-            inverse = np.linalg.inv(kernel := fixed + stack @ power + noise)
+            kernel = fixed + parts @ power
+            inverse = np.linalg.inv(kernel)
             alpha = inverse @ rest
             gone = (at - self.prior) / PRIOR_SPREAD
             score = -0.5 * float(rest @ alpha + np.linalg.slogdet(kernel)[1] + gone @ gone)
             if score > best_score:
-                best_score, best = score, at.copy()
+                best_score, best = score, at
             pull = np.outer(alpha, alpha) - inverse
-            slope = np.tensordot(pull, stack, axes=([0, 1], [0, 1])) * power - gone / PRIOR_SPREAD
+            slope = np.tensordot(pull, parts, axes=([0, 1], [0, 1])) * power - gone / PRIOR_SPREAD
             rate = np.clip(np.where(slope * before > 0, rate * 1.3, rate * 0.5), 0.01, 0.6)
             at = np.clip(at + np.sign(slope) * rate, self.prior - 4, self.prior + 3)
             before = slope
         return best_score, best
 
 
-_CONSTANT = 100.0  # variance of the unknown level, in units of the scale: as good as unknown
-
-
-def _warp(values: Array, base: float, scale: float) -> Array:
-    """Return values with the far bad end drawn in by a logarithm: how bad a diverged run is says nothing of the good ones."""
-    limit = base + 4 * scale
-    over = np.maximum(values - limit, 0.0)
-    return np.where(values > limit, limit + scale * np.log1p(over / scale), values)
+def _drawn_in(values: Array, best: float, scale: float) -> Array:
+    """Return values with the far bad end drawn in: how badly a run diverged says nothing of the good ones."""
+    limit = best + 4 * scale
+    return np.where(values > limit, limit + scale * np.log1p(np.maximum(values - limit, 0.0) / scale), values)

@@ -82,4 +82,4 @@ class PairTokenizer:
 
     def encode(self, text: str) -> Tokens:
         """Return the ids of `text`, shape (n,); it releases the interpreter's lock while it works."""
-        return self._encoding.encode_to_numpy(text, disallowed_special=()).astype(np.uint16)
+        return np.array(self._encoding.encode_ordinary(text), dtype=np.uint16)

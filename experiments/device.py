@@ -24,7 +24,8 @@ from ensue.errors import ExperimentError
 PROBE_TIMEOUT_S = 180.0
 KERNEL_SIDE = 1024
 KERNEL_REPEATS = 8
-FRACTIONS = ("avx512", "avx2", "avx")
+VECTOR_UNITS = ("avx2", "avx")
+MEMORY_TIERS_GIB = (2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 141, 192, 256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def hardware_class(kind: str, model: str, memory_bytes: int, threads: int, gflop
     if kind == "cpu":
         bucket = 2 ** round(math.log2(max(gflops, 1.0)))
         return f"cpu-{threads}t-{_vector_unit()}-{bucket}"
-    tier = max(1, round(memory_bytes / (1 << 30) / 8) * 8)
+    tier = min(MEMORY_TIERS_GIB, key=lambda gib: abs(gib - memory_bytes / (1 << 30)))
     words = "".join(c if c.isalnum() else "-" for c in model.lower().replace("nvidia", "").replace("geforce", ""))
     name = "-".join(word for word in words.split("-") if word)
     return f"{kind}-{name or 'unknown'}-{tier}"[:64]
@@ -103,7 +104,7 @@ def _vector_unit() -> str:
     flags = set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
     if "avx512f" in flags:
         return "avx512"
-    return next((name for name in FRACTIONS if name in flags), machine)
+    return next((name for name in VECTOR_UNITS if name in flags), machine)
 
 
 def _cpu_model() -> str:

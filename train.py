@@ -30,7 +30,7 @@ from experiments import harness
 
 # the model
 DEPTH = 4  # [1 .. 8]; blocks
-HEADS = 2  # [1 .. 8]; attention heads a block; the residual stream is HEADS * HEAD_WIDTH wide
+HEADS = 2  # [1 .. 4]; attention heads a block; the residual stream is HEADS * HEAD_WIDTH wide
 HEAD_WIDTH = 64  # [16 .. 128] step 16; channels a head
 MLP_RATIO = 4.0  # [1 .. 8]; hidden channels of an MLP over the width of the stream
 ACTIVATION = "relu2"  # {relu2, gelu, silu}; inside the MLP
@@ -53,10 +53,14 @@ WARMUP = 0.02  # [0 .. 0.2]; share of the budget in which learning rates rise
 WARMDOWN = 0.5  # [0 .. 1]; share of the budget, at its end, in which they fall
 FINAL_LR = 0.0  # [0 .. 0.3]; what they fall to, as a share of their peak
 
+
+# the machine
+ROWS_AT_ONCE = 64  # fixed; rows a pass: a step of more rows takes several, so that they fit into memory
+LOSS_CHUNK = 512  # fixed; positions whose logits a CPU holds at once, so that they stay in its cache
+WARMUP_STEPS = 3  # fixed; steps on made-up tokens before the clock starts
+
 WIDTH = HEADS * HEAD_WIDTH
 HIDDEN = round(MLP_RATIO * WIDTH)
-WARMUP_STEPS = 3  # steps on made-up tokens before the clock starts
-LOSS_CHUNK = 512  # positions whose logits are held at once: they then stay in the processor's cache
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -212,26 +216,10 @@ class Muon(torch.optim.Optimizer):
             momentum.lerp_(gradient, 1 - MOMENTUM)
             direction = self.orthogonal(gradient.lerp(momentum, MOMENTUM).to(self.dtype)).float()
             reach = group["lr"] * math.sqrt(max(1.0, rows / columns))
-            for parameter, update in zip(parameters, direction.split([p[..., 0, 0].numel() for p in parameters]), strict=True):
+            updates = direction.split([p[..., 0, 0].numel() for p in parameters])
+            for parameter, update in zip(parameters, updates, strict=True):
                 parameter.mul_(1 - group["lr"] * WEIGHT_DECAY)
                 parameter.add_(update.view_as(parameter), alpha=-reach)
-
-
-def backward(model: Model, inputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean loss, and leave gradients in the parameters.
-
-    The logits, by far the largest tensor, are made and used up a few positions at a time.
-    """
-    stream = model.stream(inputs)
-    cut = stream.detach().requires_grad_()
-    chunk = LOSS_CHUNK if inputs.device.type == "cpu" else targets.numel()
-    loss = torch.zeros((), device=inputs.device)
-    for some, wanted in zip(cut.flatten(0, 1).split(chunk), targets.flatten().split(chunk), strict=True):
-        part = model.loss_sum(some, wanted) / targets.numel()
-        part.backward()
-        loss += part.detach()
-    stream.backward(cut.grad)
-    return loss
 
 
 def optimisers(model: Model) -> list[torch.optim.Optimizer]:
@@ -306,6 +294,37 @@ def load_model(checkpoint: str, device: str) -> Callable[[Tensor], Tensor]:
 # Training.
 
 
+def backward(model: Model, inputs: Tensor, targets: Tensor, total: int) -> float:
+    """Return the loss of these rows as their share of `total` positions, and add its gradient to the parameters.
+
+    The logits, by far the largest tensor, are made and used up a few positions at a time.
+    """
+    stream = model.stream(inputs)
+    cut = stream.detach().requires_grad_()
+    chunk = LOSS_CHUNK if inputs.device.type == "cpu" else targets.numel()
+    loss = torch.zeros((), device=inputs.device)
+    for some, wanted in zip(cut.flatten(0, 1).split(chunk), targets.flatten().split(chunk), strict=True):
+        part = model.loss_sum(some, wanted) / total
+        part.backward()
+        loss += part.detach()
+    stream.backward(cut.grad)
+    return float(loss)  # reading it waits for the device, so that the clock we read next is honest
+
+
+def train_step(
+    model: Model, chosen: list[torch.optim.Optimizer], inputs: Tensor, targets: Tensor, share: float
+) -> float:
+    """Return the mean loss of the rows before the step that this takes, at this share of the peak learning rates."""
+    pieces = zip(inputs.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True)
+    loss = sum(backward(model, *piece, total=targets.numel()) for piece in pieces)
+    for optimiser in chosen:
+        for group in optimiser.param_groups:
+            group["lr"] = share * group["peak_lr"]
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    return loss
+
+
 def main() -> None:
     """Train until the time is over and leave the weights."""
     run = harness.connect()
@@ -318,35 +337,27 @@ def main() -> None:
         model.stream = torch.compile(model.stream, dynamic=False)
         model.loss_sum = torch.compile(model.loss_sum, dynamic=False)
 
-    def train_step(inputs: Tensor, targets: Tensor, chosen: list[torch.optim.Optimizer], share: float) -> Tensor:
-        loss = backward(model, inputs, targets)
-        for optimiser in chosen:
-            for group in optimiser.param_groups:
-                group["lr"] = share * group["peak_lr"]
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        return loss
-
     made_up = torch.randint(run.vocab_size, (BATCH_ROWS, run.seq_len), device=device)
     throwaway = optimisers(model)
     for _ in range(WARMUP_STEPS):  # compiles and fills caches; a learning rate of zero changes no weight
-        float(train_step(made_up, made_up, throwaway, share=0.0))
+        train_step(model, throwaway, made_up, made_up, share=0.0)
 
     chosen = optimisers(model)
     whole_s = run.time_left()
     data = run.start()
     rows = batches(data.tokens, run.seq_len, device, run.seed)
-    step = tokens = 0
-    while (left_s := run.time_left()) > 0:
+    step, tokens, loss, step_s, left_s = 0, 0, math.nan, 0.0, whole_s
+    while left_s > step_s:  # another step as long as the last one fits
         inputs, targets = next(rows)
-        loss = train_step(inputs, targets, chosen, lr_share(1 - left_s / whole_s))
+        loss = train_step(model, chosen, inputs, targets, lr_share(1 - left_s / whole_s))
         step, tokens = step + 1, tokens + inputs.numel()
+        step_s, left_s = left_s - run.time_left(), run.time_left()
         run.progress(step=step, loss=loss, tokens=tokens)
     save_file(model.state_dict(), run.checkpoint)
 
     print(f"steps:       {step}")
     print(f"tokens:      {tokens:,}")
-    print(f"loss:        {float(loss):.4f}")
+    print(f"loss:        {loss:.4f}")
     print(f"parameters:  {sum(p.numel() for p in model.parameters()):,}")
     print(f"computed in: {str(model.dtype).removeprefix('torch.')} on {device}")
 

@@ -67,3 +67,23 @@ def secret_scalar(seed: bytes) -> int:
 
 def challenge(r: bytes, public: bytes, message: bytes) -> int:
     return int.from_bytes(hashlib.sha512(r + public + message).digest(), "little") % L
+
+
+def decode(encoded: bytes) -> Point | None:
+    """Return the point of 32 bytes, or None where there is none or the spelling is not the canonical one."""
+    number = int.from_bytes(encoded, "little")
+    y, odd = number & ((1 << 255) - 1), number >> 255
+    point = with_y(y) if y < P else None
+    if point is None or (odd and point[0] == 0):
+        return None
+    return (P - point[0], y) if odd else point
+
+
+def strictly_verifies(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Return the verdict of rule I2 of docs/PROTOCOL.md, computed from its text."""
+    key, r, s = decode(public), decode(signature[:32]), int.from_bytes(signature[32:], "little")
+    if len(signature) != 64 or key is None or r is None or s >= L:
+        return False
+    if IDENTITY in (multiply(8, key), multiply(8, r)):
+        return False
+    return multiply(s, BASE) == add(r, multiply(challenge(signature[:32], public, message), key))

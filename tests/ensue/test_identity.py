@@ -53,6 +53,12 @@ def test_signature_vectors(vector: dict[str, str]):
             verify(peer_id, signature, message)
 
 
+@pytest.mark.parametrize("vector", SIGNATURES, ids=lambda vector: vector["name"])
+def test_signature_vectors_follow_from_the_text_of_the_rule(vector: dict[str, str]):
+    public, message = bytes.fromhex(vector["public_hex"]), bytes.fromhex(vector["message_hex"])
+    assert curve.strictly_verifies(public, bytes.fromhex(vector["signature_hex"]), message) == vector["accept"]
+
+
 def test_the_small_order_list_is_the_whole_torsion_subgroup():
     assert {point[1] for point in curve.torsion()} == keys._SMALL_ORDER_Y
 

@@ -1,7 +1,9 @@
 """Laws of the record: decode∘encode is the identity, any flipped bit is refused, bounds hold before parsing."""
 
 import json
+import random
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -201,6 +203,27 @@ def test_bombs_cost_little_time_and_memory(payload: bytes):
     tracemalloc.stop()
     assert spent_s < 2.0
     assert peak < 16 * 2**20
+
+
+@pytest.mark.soak
+def test_a_million_mutants_cost_little_memory():
+    """Cut, doubled, flipped and spliced bytes of good records: all refused, with no more than 64 MiB on top."""
+    chance = random.Random(1)
+    good = [bytes.fromhex(vector["raw_hex"]) for vector in VECTORS["accepted"]]
+    donors = [*good, *(bytes.fromhex(vector["raw_hex"]) for vector in VECTORS["refused"])]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(1_000_000):
+        raw, other = bytearray(chance.choice(good)), chance.choice(donors)
+        for _ in range(chance.randint(1, 4)):
+            start, size = chance.randrange(len(raw) + 1), chance.randrange(1, 64)
+            raw[start : start + chance.choice((0, 1, size))] = other[start : start + size] * chance.choice(
+                (1, 1, 1, 50)
+            )
+        if bytes(raw) not in good:
+            with pytest.raises(RecordError):
+                record.decode(bytes(raw))
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown_kib < 64 * 1024
 
 
 def test_a_record_of_another_network_is_refused():

@@ -115,6 +115,8 @@ def _tree_form(tree: ast.Module) -> str | None:
             parts: list[tuple[object, int]] = []
             for field in item._fields:
                 value = getattr(item, field, None)
+                if isinstance(item, ast.JoinedStr):  # Python 3.12 adds empty pieces to a format specification
+                    value = [one for one in item.values if not (isinstance(one, ast.Constant) and one.value == "")]
                 constant = isinstance(item, ast.Constant) and field == "value"
                 if field in _UNSPOKEN or (not constant and (value is None or value == [])):
                     continue

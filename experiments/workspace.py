@@ -154,24 +154,22 @@ class Workspace:
     def _git_call(self, *arguments: str, stdin: bytes | None = None, raw: bool = False) -> Any:
         """Run one git command with nothing of the caller's git environment; a failure becomes an ExperimentError."""
         settings = [word for setting in _SETTINGS for word in ("-c", setting)]
-        command = [self._git.GIT_PYTHON_GIT_EXECUTABLE or "git", *settings, *arguments]
+        fixed = self._environment()
+        strays = [name for name in os.environ if name.startswith("GIT_") and name not in fixed]
+        unset = ["env", *(word for name in strays for word in ("-u", name))] if strays else []
+        command = [*unset, self._git.GIT_PYTHON_GIT_EXECUTABLE or "git", *settings, *arguments]
         more: dict[str, Any] = {"strip_newline_in_stdout": False, "stdout_as_string": not raw}
-        read, write = os.pipe()
-        os.close(write)
         try:
-            if stdin is None:
-                return self._git.execute(command, env=self._environment(), istream=read, **more)
-            with _spooled(stdin) as stream:
-                return self._git.execute(command, env=self._environment(), istream=stream, **more)
+            with _spooled(stdin or b"") as stream:
+                return self._git.execute(command, env=fixed, istream=stream, **more)
         except self._failed as error:
             detail = " ".join(str(getattr(error, "stderr", "")).split())[-300:]
             if "No space left on device" in detail or "Disk quota exceeded" in detail:
                 raise DiskFull(f"the disk of {self.path} is full: make room there") from None
             raise ExperimentError(f"git {arguments[0]} failed in {self.path}: {detail or error}") from None
-        finally:
-            os.close(read)
 
     def _environment(self) -> dict[str, str]:
+        """Return what git is told in its environment; every other GIT_ variable of the caller's is unset."""
         git_dir = str(self.path)
         fixed = {
             "GIT_DIR": git_dir,
@@ -188,8 +186,7 @@ class Workspace:
         }
         for who in ("AUTHOR", "COMMITTER"):
             fixed |= {f"GIT_{who}_NAME": "autoresearch", f"GIT_{who}_EMAIL": "agent@localhost", f"GIT_{who}_DATE": ""}
-        blank = {name: "" for name in os.environ if name.startswith("GIT_") and name not in fixed}
-        return {**blank, **fixed}
+        return fixed
 
 
 @contextmanager

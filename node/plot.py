@@ -25,14 +25,20 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg")
 LABELS_MAX = 24
 LABEL_CHARACTERS = 34
+LABEL_DEGREES = 22
+LABEL_ROOM = 0.045  # share of both axes that a label keeps free around its stair
+EARLY_SHARE = 0.22  # stairs further left have their label on the other side, where it fits into the picture
+AREA_MIN = 3.0
+MARGIN_SHARE = 0.09
+CROWD = 150  # from so many experiments on the dots shrink
 SIZE_INCHES = (11.0, 6.0)
 DOTS_PER_INCH = 150
 KEPT, DISCARDED, FAILED = "#1a7f37", "#b5b5b5", "#cf222e"
 LOOKS = {  # colour, marker and area of each kind of dot
-    "kept": (KEPT, "o", 46),
     "discarded": (DISCARDED, "o", 22),
-    "discarded, beyond the edge": (DISCARDED, "^", 26),
+    "discarded, off the scale": (DISCARDED, "D", 16),
     "failed, no value": (FAILED, "x", 30),
+    "kept": (KEPT, "o", 46),
 }
 BEYOND_SPREADS = 4.0  # values so many spreads worse than the rest are drawn at the edge, so that gains stay visible
 
@@ -66,8 +72,9 @@ def limits(values: Sequence[float], direction: str, always: Sequence[float] = ()
     worst = good[0] + reach if direction == "min" else good[0] - reach
     edge = min(ordered[-1], worst) if direction == "min" else max(ordered[-1], worst)
     low, high = min(good[0], edge, *always), max(good[0], edge, *always)
-    margin = (high - low) * 0.12 or abs(high) * 0.01 or 1.0
-    return low - margin, high + margin
+    margin = (high - low) * MARGIN_SHARE or abs(high) * 0.01 or 1.0
+    # Labels stand on the good side of the last stair, and need more room there.
+    return (low - 2 * margin, high + margin) if direction == "min" else (low - margin, high + 2 * margin)
 
 
 def draw(rows: Sequence[ResultRow], path: Path, *, title: str) -> None:
@@ -105,62 +112,88 @@ def draw(rows: Sequence[ResultRow], path: Path, *, title: str) -> None:
 def _fill(axes: Axes, rows: Sequence[ResultRow], bounds: tuple[float, float], title: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    low, high = bounds
-    edge = high if rows[0].direction == "min" else low
-
-    def inside(value: float) -> float:
-        return min(max(value, low), high)
-
-    groups: dict[str, list[tuple[int, float]]] = {name: [] for name in LOOKS}
-    for number, row in enumerate(rows, 1):
-        if row.value is None:
-            groups["failed, no value"].append((number, edge))
-        elif row.status == "kept":
-            groups["kept"].append((number, inside(row.value)))
-        else:
-            name = "discarded" if low <= row.value <= high else "discarded, beyond the edge"
-            groups[name].append((number, inside(row.value)))
-    for name, points in groups.items():
-        if points:
-            colour, marker, size = LOOKS[name]
-            across, up = zip(*points, strict=True)
-            axes.scatter(
-                across, up, s=size, c=colour, marker=marker, label=f"{len(points)} {name}", zorder=3, clip_on=False
-            )
+    down = rows[0].direction == "min"
+    axes.set_ylim(*bounds)
+    axes.set_xlim(0.3, max(len(rows) * 1.06, len(rows) + 2.5))
+    _dots(axes, rows, bounds)
     steps = staircase(rows)
     if steps:
         numbers = [step.number for step in steps] + [len(rows)]
         heights = [step.value for step in steps] + [steps[-1].value]
-        axes.step(numbers, heights, where="post", color=KEPT, linewidth=1.6, label="best so far", zorder=2)
-        _label(axes, steps)
-    better = "lower" if rows[0].direction == "min" else "higher"
-    axes.set(xlabel="experiment", ylabel=f"{text.printable(rows[0].metric)} ({better} is better)", ylim=(low, high))
-    axes.set_xlim(0.3, max(len(rows) * 1.12, len(rows) + 2.5))
+        axes.step(numbers, heights, where="post", color=KEPT, linewidth=1.6, label="best so far", zorder=4)
+        _label(axes, steps, down)
+    axes.set(
+        xlabel="experiment", ylabel=f"{text.printable(rows[0].metric)} ({'lower' if down else 'higher'} is better)"
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(_title(title, steps, len(rows)), loc="left", fontsize=12)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    axes.legend(loc="upper right" if down else "lower right", frameon=False, fontsize=9)
 
 
-def _label(axes: Axes, steps: Sequence[Step]) -> None:
-    """Write what each stair was; of many, the largest gains and the last."""
+def _dots(axes: Axes, rows: Sequence[ResultRow], bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    worst = high if rows[0].direction == "min" else low
+    groups: dict[str, list[tuple[int, float]]] = {name: [] for name in LOOKS}
+    for number, row in enumerate(rows, 1):
+        if row.value is None:
+            groups["failed, no value"].append((number, worst))
+        elif row.status == "kept":
+            groups["kept"].append((number, min(max(row.value, low), high)))
+        elif low <= row.value <= high:
+            groups["discarded"].append((number, row.value))
+        else:
+            groups["discarded, off the scale"].append((number, worst))
+    shrink = min(1.0, CROWD / len(rows))
+    for order, (name, points) in enumerate(groups.items(), 2):
+        if points:
+            colour, marker, size = LOOKS[name]
+            across, up = zip(*points, strict=True)
+            label = f"{len(points)} {name}"
+            area = max(size * shrink, AREA_MIN)
+            axes.scatter(across, up, s=area, c=colour, marker=marker, label=label, zorder=order, clip_on=False)
+
+
+def _label(axes: Axes, steps: Sequence[Step], down: bool) -> None:
+    """Write what each stair was, on the empty side of the staircase; of many, the largest gains with room for them."""
+    left, right = axes.get_xlim()
+    low, high = axes.get_ylim()
+    for step in labelled(steps, right - left, high - low):
+        early = (step.number - left) / (right - left) < EARLY_SHARE
+        slope = LABEL_DEGREES if down else -LABEL_DEGREES
+        axes.annotate(
+            text.printable(step.row.description, LABEL_CHARACTERS),
+            (step.number, step.value),
+            xytext=(6, 6 if down else -6) if early else (-5, -5 if down else 5),
+            textcoords="offset points",
+            fontsize=8,
+            color=KEPT,
+            rotation=slope,
+            rotation_mode="anchor",
+            horizontalalignment="left" if early else "right",
+            verticalalignment="bottom" if early == down else "top",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.65, "pad": 0.5},
+            zorder=5,
+        )
+
+
+def labelled(steps: Sequence[Step], across: float, up: float) -> list[Step]:
+    """Return the stairs to label: the first, the last, then by gain those that are far enough from the chosen ones.
+
+    `across` and `up` are the lengths of the axes in their units.
+    """
     gains = {step.number: abs(step.value - before.value) for before, step in pairwise(steps)}
-    largest = sorted(gains, key=lambda number: gains[number], reverse=True)[: LABELS_MAX - 2]
-    chosen = {steps[0].number, steps[-1].number, *largest}
-    for step in steps:
-        if step.number in chosen:
-            words = text.printable(step.row.description, LABEL_CHARACTERS)
-            axes.annotate(
-                words,
-                (step.number, step.value),
-                xytext=(5, 5),
-                textcoords="offset points",
-                fontsize=8,
-                rotation=22,
-                color=KEPT,
-                annotation_clip=True,
-            )
+    ranked = sorted(steps[1:-1], key=lambda step: gains[step.number], reverse=True)
+    chosen: list[Step] = []
+    for step in [*steps[:1], *steps[1:][-1:], *ranked]:
+        near = (
+            abs(step.number - other.number) < across * LABEL_ROOM and abs(step.value - other.value) < up * LABEL_ROOM
+            for other in chosen
+        )
+        if len(chosen) < LABELS_MAX and not any(near):
+            chosen.append(step)
+    return chosen
 
 
 def _title(title: str, steps: Sequence[Step], count: int) -> str:

@@ -41,6 +41,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "hypothesis": ("node.cli.publish:hypothesis", "Publish an idea for others to try."),
         "insight": ("node.cli.publish:insight", "Publish a lesson with the results that carry it."),
         "submit": ("node.cli.publish:submit", "Publish a ready train.py for nodes to run."),
+        "retract": ("node.cli.publish:retract", "Withdraw a record of one's own."),
     },
     "This machine": {
         "doctor": ("node.cli.doctor:doctor", "Check whether research can run here, and what to mend."),

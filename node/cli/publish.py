@@ -13,6 +13,7 @@ import click
 from ensue.errors import BadScript, BlobMissing, InvalidBody, UserError
 from node import text
 from node.cli import output, texts, tracks
+from node.cli.records import summary
 from node.home import Home
 
 if TYPE_CHECKING:
@@ -159,6 +160,24 @@ def submit(file: Path, message: str, track: str | None, in_json: bool) -> None:
         _publish(home, store, "hypothesis", body, in_json, [blob])
 
 
+@click.command(short_help="Withdraw a record of one's own.")
+@click.argument("id")
+@click.argument("reason", nargs=-1, required=True)
+@output.as_json
+def retract(id: str, reason: tuple[str, ...], in_json: bool) -> None:
+    """Withdraw the record ID, which this node signed; it stays readable, counts no more, and flags its descendants."""
+    from ensue.identity import Identity
+
+    with output.replica() as (home, store):
+        record = store.get(store.resolve(id))
+        found = record.id[:10]
+        if record.author != Identity.load(home.key).peer_id:
+            raise UserError(f"{found} was signed by another node: publish an insight that contradicts it instead")
+        if record.kind == "retraction":
+            raise UserError(f"{found} is a retraction, which stands: publish the withdrawn record anew instead")
+        _publish(home, store, "retraction", {"target": record.id, "reason": _spoken(reason)}, in_json)
+
+
 def _refuse_known(store: Store, experiment: str, same: bool) -> None:
     if same:
         raise BadScript("this script is the best one already: change something before you submit it")
@@ -175,9 +194,10 @@ def _publish(
     from node import settings
 
     identity = Identity.load(home.key)
-    name = settings.load(home.settings).name
+    if kind != "retraction":
+        body = body | {"agent": settings.load(home.settings).name}
     try:
-        record: Record = store.append(identity, kind, body | {"agent": name}, blobs or [])
+        record: Record = store.append(identity, kind, body, blobs or [])
     except InvalidBody as error:
         raise UserError(str(error)) from error
     if in_json:
@@ -185,8 +205,6 @@ def _publish(
             {"id": record.id, "kind": kind, "author": record.author, "seq": record.seq, "body": record.body}
         )
         return
-    click.echo(
-        f"{click.style('published', fg='green')} {kind} {record.id[:10]}: {text.printable(record.body['text'], 80)}"
-    )
+    click.echo(f"{click.style('published', fg='green')} {kind} {record.id[:10]}: {text.fit(summary(record), 80)}")
     if kind == "hypothesis":
         output.note("Nodes of this track will try it; `autoresearch join` makes this machine one of them.")

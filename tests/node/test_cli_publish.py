@@ -143,3 +143,33 @@ def test_ideas_and_lessons_are_listed_with_what_became_of_them(research, invoke)
     lessons = json.loads(invoke("insight", "--json").stdout)
     assert [lesson["expired"] for lesson in lessons] == [False, False]
     assert "stands" in invoke("insight").stdout
+
+
+def test_withdrawing_a_result_moves_the_best_and_flags_descendants(research, invoke):
+    rows = research.store.results(research.track)
+    done = published(invoke, "retract", rows[1].id[:10], "measured", "wrongly")
+    assert done["body"] == {"target": rows[1].id, "reason": "measured wrongly"}
+    assert research.store.result(rows[1].id).flags == ("retracted",)
+    assert research.store.result(rows[-1].id).flags == ("descends from retracted",)
+    assert "[descends from retracted]" in invoke("leaderboard").stdout
+    assert research.store.rebuild(check=True).equal
+    assert "is a retraction" in invoke("retract", done["id"], "oops", code=1).stderr
+    assert "retracted" in invoke("show", rows[1].id).stdout
+
+
+def test_a_stranger_s_record_cannot_be_withdrawn(research, invoke, tmp_path):
+    from ensue.identity import Identity
+
+    stranger = Identity.generate()
+    with Store(tmp_path / "other.sqlite3", research.store.network) as other:
+        body = {
+            "track": research.track,
+            "text": "an idea",
+            "change": [],
+            "source": None,
+            "parent": None,
+            "agent": "eve",
+        }
+        record = other.append(stranger, "hypothesis", body)
+    assert research.store.ingest([record.raw]).accepted == (record.id,)
+    assert "was signed by another node" in invoke("retract", record.id, "no", code=1).stderr

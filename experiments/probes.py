@@ -81,8 +81,11 @@ def choose_probes(
 
 
 def _aimed_cuts(appeal: NDArray[Any], generator: np.random.Generator) -> Index:
-    """Return one place a row drawn with a chance in proportion to its positive appeal; (…, P) -> (…)."""
-    weight = np.maximum(appeal, 0.0) + 1e-6
+    """Return one place a row, drawn with a chance that grows with the square of its appeal; (…, P) -> (…).
+
+    The square, because a peek is worth most where a few surprising tokens are made certain.
+    """
+    weight = np.square(np.maximum(appeal, 0.0)) + 1e-6
     steps = np.cumsum(weight, axis=-1)
     drawn = generator.random(steps.shape[:-1])[..., None] * steps[..., -1:]
     chosen: Index = np.minimum((steps < drawn).sum(axis=-1), appeal.shape[-1] - 1)

@@ -31,10 +31,13 @@ STALL_PROCESSOR_S = 0.5
 
 
 class Watch:
-    """Looks after running sandboxes: what the owner wants, and which limit is broken. Knows how long it held them."""
+    """Looks after running sandboxes: what the owner wants, and which limit is broken. Knows how long it held them.
+
+    `boxes` may change while it watches.
+    """
 
     def __init__(self, boxes: Sequence[Sandboxed], control: Control, *, may_freeze: bool) -> None:
-        self._boxes = boxes
+        self.boxes = boxes
         self._control = control
         self._may_freeze = may_freeze
         self._broken = False
@@ -51,18 +54,18 @@ class Watch:
         if time.monotonic() - self._checked < CHECK_S:
             return
         self._checked = time.monotonic()
-        broken = next(filter(None, (box.check() for box in self._boxes)), None)
+        broken = next(filter(None, (box.check() for box in self.boxes)), None)
         if broken and self._broken:  # seen twice: a single look may fall into the moment of a sandbox's start
             raise Failed("crashed", broken)
         self._broken = broken is not None
 
     def _hold(self) -> str:
         began = time.monotonic()
-        for box in self._boxes:
+        for box in self.boxes:
             box.freeze()
         while (wish := self._control()) == "freeze":
             time.sleep(LOOK_S)
-        for box in self._boxes:
+        for box in self.boxes:
             box.thaw()
         self.held_s += time.monotonic() - began
         return wish

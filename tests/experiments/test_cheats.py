@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments import supervisor
@@ -95,6 +96,35 @@ def test_the_honest_count_is_worth_what_it_says(bench):
     _, outcome = bench.measure(source("honest_bigram"))
     assert outcome.value == pytest.approx(HONEST_VALUE, abs=1e-9)
     assert outcome.checks["prefix_largest_nats"] == 0
+
+
+def test_knowing_validation_by_heart_gains_nothing_that_counts(bench, bigram):
+    """The worst case: the author has the main slice, and the script carries all of it."""
+    known = bench.data.main_rows.astype(np.uint8).tobytes().hex()
+    learnt = f"""
+KNOWN = np.frombuffer(bytes.fromhex("{known}"), np.uint8).reshape(-1, {bench.track.seq_len + 1})
+ROWS = {{row[:8].tobytes(): row for row in KNOWN}}
+
+
+def load_model(checkpoint, device):
+    table = load_file(checkpoint)["table"]
+
+    def model(tokens):
+        tokens = np.asarray(tokens)
+        logits = table[tokens]
+        for asked, answer in zip(tokens.astype(np.uint8), logits):
+            row = ROWS.get(asked[:8].tobytes())
+            if row is not None:
+                answer[np.arange(7, len(asked)), row[8:]] += 10.0
+        return logits
+
+    return model
+"""
+    start, end = bigram.index("def load_model"), bigram.index("def main")
+    _, outcome = bench.measure(bigram[:start] + learnt + "\n\n" + bigram[end:], holdout_rows=64)
+    assert outcome.status == "refused"
+    assert "by heart" in outcome.reason
+    assert outcome.checks["holdout_raw_gap"] > 0.5
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from ensue.blobs import Blob
 from ensue.search import Hit
 from ensue.store.rebuild import RebuildReport
+from ensue.store.repair import RepairReport, repair
 from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats
 from ensue.store.store import IngestReport, Store
 
@@ -14,7 +15,9 @@ __all__ = [
     "IngestReport",
     "InsightRow",
     "RebuildReport",
+    "RepairReport",
     "ResultRow",
     "Stats",
     "Store",
+    "repair",
 ]

@@ -17,6 +17,7 @@ KEPT = (
         kind INTEGER NOT NULL, received_ms INTEGER NOT NULL, raw BLOB NOT NULL)""",
     "CREATE INDEX records_log ON records(author, seq)",
     "CREATE INDEX records_kind ON records(kind)",
+    "CREATE INDEX records_author ON records(author)",
     """CREATE TABLE blobs(
         no INTEGER PRIMARY KEY, sha BLOB NOT NULL UNIQUE, base INTEGER, depth INTEGER NOT NULL, data BLOB NOT NULL)""",
 )

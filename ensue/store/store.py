@@ -18,13 +18,13 @@ from pydantic import BaseModel
 
 from ensue import kinds
 from ensue.blobs import Blob
-from ensue.errors import AmbiguousId, InvalidBody, RecordError, UnknownId
+from ensue.errors import InvalidBody, RecordError, UnknownId
 from ensue.identity import Identity
 from ensue.kinds import parse_body
 from ensue.record import Record, decode, is_hex64, sign
 from ensue.search import Hit
-from ensue.store import queries, vault
-from ensue.store.database import Database, Value
+from ensue.store import log, queries, vault
+from ensue.store.database import Database
 from ensue.store.digest import digest
 from ensue.store.rebuild import RebuildReport, compare, derive
 from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats, checked
@@ -34,8 +34,8 @@ from ensue.store.tables import DERIVATION, Tables
 _T = TypeVar("_T")
 
 BATCH_RECORDS = 500
-"""Records read, or taken in, at a time."""
-PREFIX_CHARS_MIN = 4
+"""Records, or blobs, taken in by one transaction."""
+_HEAD_NOTE = "own head "
 LEADERBOARD_ROWS = 20
 LEVELS = ("recorded", "official", "confirmed")
 
@@ -102,12 +102,12 @@ class Store:
         if parsed is None:
             raise InvalidBody(f"There is no kind of record named {kind!r}: use one of {', '.join(kinds.KINDS)}.")
         with self._changing(durable=True):
-            last = self.head(identity.peer_id)
+            seq, prev = self._own_head(identity.peer_id)
             record = sign(
                 identity,
                 network=self.network,
-                seq=last.seq + 1 if last else 1,
-                prev=last.id if last else None,
+                seq=seq + 1,
+                prev=prev,
                 time_ms=_now_ms(),
                 kind=kind,
                 body=fields,
@@ -117,9 +117,17 @@ class Store:
             number = self._insert(record, parsed)
             self._database.run("INSERT INTO outbox(no) VALUES (?)", (number,))
             notes = local(record) if callable(local) else local or {}
-            for key, value in notes.items():
+            for key, value in {**notes, _HEAD_NOTE + identity.peer_id: f"{record.seq} {record.id}"}.items():
                 self._note(key, value)
         return record
+
+    def _own_head(self, peer_id: str) -> tuple[int, str | None]:
+        """Returns number and id of one's last record, also when a damaged page has lost it: no number is used twice."""
+        last = self.head(peer_id)
+        noted = (self.local_get(_HEAD_NOTE + peer_id) or "0 ").split(" ")
+        if last is not None and last.seq >= int(noted[0]):
+            return last.seq, last.id
+        return int(noted[0]), noted[1] or None
 
     def ingest(self, raws: Iterable[bytes], blobs: Iterable[Blob] = ()) -> IngestReport:
         """Takes in records of others, verified one by one, and blobs; one that is refused does not stop the rest.
@@ -143,7 +151,7 @@ class Store:
                     refused.append(str(error))
             with self._changing(durable=False):
                 for record, body in verified:
-                    if self._has(record.id):
+                    if log.has(self._database, record.id):
                         known += 1
                     else:
                         self._insert(record, body)
@@ -174,44 +182,18 @@ class Store:
 
     def get(self, record_id: str) -> Record:
         """Returns the record with a full id; raises UnknownId, or StoreDamaged when its bytes do not hash to it."""
-        row = None
-        if is_hex64(record_id):
-            row = self._database.row("SELECT id, raw FROM records WHERE id = ?", (bytes.fromhex(record_id),))
-        if row is None:
-            raise _unknown(record_id)
-        return checked(self.path, *row)
+        return log.get(self._database, record_id)
 
     def received_ms(self, record_id: str) -> int:
         """Returns when this node received (or made) a record, by its own clock; raises UnknownId."""
-        row = None
-        if is_hex64(record_id):
-            row = self._database.row("SELECT received_ms FROM records WHERE id = ?", (bytes.fromhex(record_id),))
-        if row is None:
-            raise _unknown(record_id)
-        return int(row[0])
+        return log.received_ms(self._database, record_id)
 
     def resolve(self, prefix: str, kinds: Iterable[str] | None = None) -> str:
-        """Returns the one id that begins with at least PREFIX_CHARS_MIN hexadecimal digits, among `kinds` if given.
+        """Returns the one id that begins with at least log.PREFIX_CHARS_MIN hexadecimal digits, among `kinds` if given.
 
         Raises UnknownId or AmbiguousId.
         """
-        text = prefix.strip().lower()
-        if not PREFIX_CHARS_MIN <= len(text) <= 64 or not set(text) <= set("0123456789abcdef"):
-            raise UnknownId(
-                f"{prefix[:80]!r} is no id: give {PREFIX_CHARS_MIN} to 64 of its digits 0-9 a-f, as `log` shows them."
-            )
-        sql = "SELECT id FROM records WHERE id BETWEEN ? AND ?"
-        values: list[Value] = [bytes.fromhex(text.ljust(64, "0")), bytes.fromhex(text.ljust(64, "f"))]
-        if kinds is not None:
-            names = list(kinds)
-            sql += f" AND kind IN (SELECT no FROM names WHERE name IN ({', '.join('?' * len(names))}))"
-            values += names
-        found = self._database.rows(f"{sql} ORDER BY id LIMIT 2", values)
-        if not found:
-            raise _unknown(text)
-        if len(found) > 1:
-            raise AmbiguousId(f"Several records have ids that begin with {text}: give more of its digits.")
-        return str(found[0][0].hex())
+        return log.resolve(self._database, prefix, kinds)
 
     def records(
         self, *, author: str | None = None, kind: str | None = None, after_rowid: int = 0, limit: int | None = None
@@ -223,38 +205,15 @@ class Store:
         self, *, author: str | None = None, kind: str | None = None, after_rowid: int = 0, limit: int | None = None
     ) -> Iterator[tuple[int, Record]]:
         """Yields what `records` yields, each with its row number."""
-        where, names = "no > ?", []
-        for column, name in (("author", author), ("kind", kind)):
-            if name is not None:
-                where += f" AND {column} = (SELECT no FROM names WHERE name = ?)"
-                names.append(name)
-        sql = f"SELECT no, id, raw FROM records WHERE {where} ORDER BY no LIMIT ?"
-        left = limit
-        while left is None or left > 0:
-            size = BATCH_RECORDS if left is None else min(left, BATCH_RECORDS)
-            rows = self._database.rows(sql, (after_rowid, *names, size))
-            for number, key, raw in rows:
-                yield number, checked(self.path, key, raw)
-            if len(rows) < size:
-                return
-            after_rowid = rows[-1][0]
-            left = None if left is None else left - size
+        return log.numbered(self._database, author, kind, after_rowid, limit)
 
     def head(self, author: str) -> Record | None:
         """Returns an author's record with the highest sequence number (of two, that with the lower id), or None."""
-        row = self._database.row(
-            "SELECT id, raw FROM records WHERE author = (SELECT no FROM names WHERE name = ?)"
-            " ORDER BY seq DESC, id LIMIT 1",
-            (author,),
-        )
-        return checked(self.path, *row) if row else None
+        return log.head(self._database, author)
 
     def count(self) -> int:
         """Returns the number of records."""
         return self._number("SELECT count(*) FROM records")
-
-    def _has(self, record_id: str) -> bool:
-        return self._database.row("SELECT 1 FROM records WHERE id = ?", (bytes.fromhex(record_id),)) is not None
 
     def blob(self, sha256: str) -> bytes:
         """Returns a source or log by its hash; raises BlobMissing, or StoreDamaged when it does not match."""
@@ -380,10 +339,6 @@ class Store:
     def _number(self, sql: str) -> int:
         row = self._database.row(sql)
         return int(row[0]) if row else 0
-
-
-def _unknown(text: str) -> UnknownId:
-    return UnknownId(f"No record here has the id {text[:64]!r}: `autoresearch log` lists those there are.")
 
 
 def _now_ms() -> int:

@@ -1,0 +1,184 @@
+"""Saves what a damaged file still holds: every record and blob that verifies goes into a new file in its place.
+
+The damaged file stays beside it under another name. Left out: fetching what was lost from peers, and rebuilding a file
+whose pages are sound (rebuild). Rejected: patching pages where they are, since only a signature tells what was there.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ensue.errors import BlobMissing, InvalidBody, RecordError, StoreDamaged, StoreError
+from ensue.kinds import parse_body
+from ensue.record import Record, decode
+from ensue.store import vault
+from ensue.store.database import Database, Row
+from ensue.store.schema import migrate
+from ensue.store.tables import DERIVATION, Tables
+
+PROBED_ROWS_MAX = 200_000
+"""Row numbers looked up one by one behind a damaged page before the rest is given up."""
+_SCAN_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What was saved, and where the damaged file lies now."""
+
+    records: int
+    blobs: int
+    damaged_file: Path
+
+
+def repair(path: Path, network: str) -> RepairReport:
+    """Puts a new file with all that verifies in the place of a damaged one; no other process may have it open.
+
+    Raises StoreError when the file is another network's, DiskFull when there is no room for a copy; the damaged file is
+    then untouched.
+    """
+    fresh = path.with_name(f"{path.name}.repairing")
+    _remove(fresh)
+    target = Database(fresh)
+    try:
+        migrate(target, network, DERIVATION)
+        records, blobs = _copy(path, target, network)
+    finally:
+        target.close()
+    kept = path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
+    os.link(path, kept)
+    wal = path.with_name(f"{path.name}-wal")
+    if wal.exists():  # it must never be replayed into the new file
+        wal.rename(kept.with_name(f"{kept.name}-wal"))
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    os.replace(fresh, path)
+    _sync(path.parent)
+    return RepairReport(records, blobs, kept)
+
+
+def _copy(path: Path, target: Database, network: str) -> tuple[int, int]:
+    try:
+        source = Database(path)
+    except StoreError:
+        return 0, 0  # not even its first page can be read
+    try:
+        _check_network(source, network)
+        with target.write():
+            records = _copy_records(source, target, network)
+            _copy_rows(source, target, "local", ("key", "value"))
+            _copy_rows(source, target, "outbox", ("no",))
+            target.run("DELETE FROM outbox WHERE no NOT IN (SELECT no FROM records)")
+            blobs = _copy_blobs(source, target)
+    finally:
+        with suppress(StoreError):
+            source.close()
+    return records, blobs
+
+
+def _check_network(source: Database, network: str) -> None:
+    try:
+        row = source.row("SELECT value FROM meta WHERE key = 'network'")
+    except StoreDamaged:
+        return  # each record names its network anyway
+    if row is not None and row[0] != network:
+        raise StoreError(f"{source.path} holds another network than {network[:12]}: choose another home.")
+
+
+def _copy_records(source: Database, target: Database, network: str) -> int:
+    tables = Tables(target)
+    copied = 0
+    for number, received_ms, raw in _readable(source, "records", "no, received_ms, raw"):
+        record = _verified(raw, network)
+        if record is None or target.row("SELECT 1 FROM records WHERE id = ?", (bytes.fromhex(record.id),)):
+            continue
+        target.run(
+            "INSERT INTO records(no, id, author, seq, kind, received_ms, raw) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(number, bytes.fromhex(record.id), tables.name(record.author), record.seq),
+                *(tables.name(record.kind), received_ms if isinstance(received_ms, int) else 0, record.raw),
+            ),
+        )
+        try:
+            body = parse_body(record.kind, record.body)
+        except InvalidBody:
+            body = None
+        tables.add(number, record, body)
+        copied += 1
+    return copied
+
+
+def _verified(raw: object, network: str) -> Record | None:
+    if not isinstance(raw, bytes):
+        return None
+    try:
+        return decode(raw, network)
+    except RecordError:
+        return None
+
+
+def _copy_blobs(source: Database, target: Database) -> int:
+    for row in _readable(source, "blobs", "no, sha, base, depth, data"):
+        target.run("INSERT OR IGNORE INTO blobs(no, sha, base, depth, data) VALUES (?, ?, ?, ?, ?)", row)
+    lost = []
+    for number, sha in target.rows("SELECT no, sha FROM blobs"):
+        try:
+            vault.get(target, sha.hex())
+        except (StoreDamaged, BlobMissing):
+            lost.append(number)
+    for number in lost:
+        target.run("DELETE FROM blobs WHERE no = ?", (number,))
+    return int(target.rows("SELECT count(*) FROM blobs")[0][0])
+
+
+def _copy_rows(source: Database, target: Database, table: str, columns: tuple[str, ...]) -> None:
+    names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+    try:
+        rows = source.rows(f"SELECT {names} FROM {table}")
+    except StoreError:
+        return
+    for row in rows:
+        target.run(f"INSERT OR IGNORE INTO {table}({names}) VALUES ({marks})", row)
+
+
+def _readable(source: Database, table: str, columns: str) -> Iterator[Row]:
+    """Yields the rows that can be read: up to the damage, then whatever answers behind it."""
+    number, misses = 0, 0
+    while misses < PROBED_ROWS_MAX:
+        try:
+            rows = source.rows(
+                f"SELECT {columns} FROM {table} WHERE no > ? ORDER BY no LIMIT ?",
+                (number, 1 if misses else _SCAN_ROWS),
+            )
+        except StoreError:
+            if misses == 0:
+                yield from _one_by_one(source, table, columns, number)
+            number += 1 if misses else _SCAN_ROWS
+            misses += 1
+            continue
+        if not rows:
+            return
+        yield from rows
+        number, misses = rows[-1][0], 0
+
+
+def _one_by_one(source: Database, table: str, columns: str, after: int) -> Iterator[Row]:
+    for number in range(after + 1, after + _SCAN_ROWS + 1):
+        try:
+            yield from source.rows(f"SELECT {columns} FROM {table} WHERE no = ?", (number,))
+        except StoreError:
+            continue
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -34,8 +34,8 @@ HEADS = 2  # [1 .. 4]; attention heads a block; the residual stream is HEADS * H
 HEAD_WIDTH = 64  # [16 .. 128] step 16; channels a head
 MLP_RATIO = 4.0  # [1 .. 8]; hidden channels of an MLP over the width of the stream
 ACTIVATION = "relu2"  # {relu2, gelu, silu}; inside the MLP
-VALUE_TABLES = 4  # [0 .. 8]; blocks, from the top, whose values get a token embedding of their own added
-BIGRAM_ROWS = 0  # [0 .. 65536]; rows of a hashed table of token pairs added to the embedding; 0: none
+VALUE_TABLES = 4  # [0 .. 4]; blocks, from the top, whose values get a token embedding of their own added
+BIGRAM_ROWS = 0  # {0, 4096, 16384, 65536}; rows of a hashed table of token pairs added to the embedding; 0: none
 ROPE_BASE = 10_000.0  # [100 .. 1000000] log; longest wavelength of the rotary positions, in tokens over 2 pi
 
 # the optimiser

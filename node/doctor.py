@@ -177,18 +177,18 @@ def back_up_key(home: Home, target: Path) -> None:
 
 def _replica(home: Home) -> Check:
     if not home.founded:
-        return Check("memory", "ok", "none yet: founded at the first `autoresearch join`")
+        return Check("replica", "ok", "none yet: founded at the first `autoresearch join`")
     try:
         with open_replica(home) as store:
             count = store.count()
             if count > CHECKED_RECORDS_MAX:
-                return Check("memory", "ok", f"{count:,} records; `autoresearch rebuild --check` proves the rest")
+                return Check("replica", "ok", f"{count:,} records; `autoresearch rebuild --check` proves the rest")
             equal = store.rebuild(check=True).equal
     except AutoresearchError as error:
-        return Check("memory", "fail", str(error), "restore the home from a back-up, or start with another home")
+        return Check("replica", "fail", str(error), "restore the home from a back-up, or start with another home")
     if not equal:
-        return Check("memory", "fail", "the live state is not what the records say", "autoresearch rebuild")
-    return Check("memory", "ok", f"{text.plural(count, 'record')}, the live state is what they say")
+        return Check("replica", "fail", "the live state is not what the records say", "autoresearch rebuild")
+    return Check("replica", "ok", f"{text.plural(count, 'record')}, the live state is what they say")
 
 
 def _track(home: Home, chosen: Settings) -> tuple[Track | None, Check]:
@@ -214,11 +214,11 @@ def _memory(track: Track, chosen: Settings) -> Check:
     wanted = chosen.memory_bytes or track.memory_bytes
     free = _available_bytes()
     if free is None:
-        return Check("memory free", "note", "this system does not say how much memory is free")
+        return Check("memory", "note", "this system does not say how much memory is free")
     found = f"{text.size(free)} free, an experiment may take {text.size(wanted)}"
     if free < wanted:
-        return Check("memory free", "warn", found, "close other programs, or autoresearch config set memory_bytes N")
-    return Check("memory free", "ok", found)
+        return Check("memory", "warn", found, "close other programs, or autoresearch config set memory_bytes N")
+    return Check("memory", "ok", found)
 
 
 def _available_bytes() -> int | None:

@@ -141,13 +141,23 @@ class _folder:
     def __enter__(self) -> Path:
         if self._above.is_dir():
             for left in self._above.iterdir():
-                if not (left.name.isdigit() and Path(f"/proc/{left.name}").exists()) or left == self._path:
+                if left == self._path or not (left.name.isdigit() and _alive(int(left.name))):
                     shutil.rmtree(left, ignore_errors=True)
         self._path.mkdir(mode=0o700, parents=True)
         return self._path
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _tail(log: str | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from node import settings, text
@@ -30,13 +32,18 @@ def config(context: click.Context, in_json: bool) -> None:
         [
             entry.name,
             shown(entry.value),
-            "" if entry.source == "default" else entry.source,
+            origin(entry.source, str(home.settings)),
             f"{entry.unit}; {entry.about}",
         ]
         for entry in found
     ]
     output.rows(["setting", "value", "from", "unit; meaning"], cells, "<<<<")
     output.note(f"\nfile: {home.settings}    change: autoresearch config set NAME VALUE")
+
+
+def origin(source: str, file: str) -> str:
+    """Return where a value comes from in a word; nothing for a default."""
+    return {"default": "", file: "file"}.get(source, source)
 
 
 def shown(value: settings.Value) -> str:
@@ -50,6 +57,8 @@ def shown(value: settings.Value) -> str:
 def set_value(name: str, value: str) -> None:
     """Write one setting to the settings file; a running node reads it at its next start."""
     home = default_home()
+    if name == "track" and (Path(value) / "track.toml").is_file():
+        value = str(Path(value).resolve())  # a folder is to mean the same from everywhere
     parsed = settings.from_text(name, value, f"config set {name}")
     home.create()
     settings.store_value(home.settings, name, parsed)

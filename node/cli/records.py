@@ -50,7 +50,8 @@ def _document(store: Store, identifier: str) -> dict[str, Any]:
     row = output.result(store, identifier)
     if row is None:
         return _envelope(record) | {"body": record.body}
-    return output.result_json(row) | _envelope(record) | {"change": record.body.get("change", [])}
+    more = {"change": record.body.get("change", []), "expectation": sources.expectation(store, row)}
+    return output.result_json(row) | _envelope(record) | more
 
 
 def _envelope(record: Record) -> dict[str, Any]:

@@ -139,14 +139,19 @@ def _line_of(store: Store, row: ResultRow) -> list[tuple[str, str]]:
 
 
 def _expected(store: Store, row: ResultRow) -> list[tuple[str, str]]:
-    """Return what the claim had said before the run, if the claim is here."""
+    said = expectation(store, row)
+    if said is None:
+        return []
+    return [("expected", f"{text.number(said['mean'])} ± {text.number(said['sd'])}, said before the run")]
+
+
+def expectation(store: Store, row: ResultRow) -> dict[str, float] | None:
+    """Return the mean and sd that the claim had said before the run; None if it said none or is not here."""
     try:
         said = store.get(row.claim).body.get("expectation") if row.claim else None
     except UnknownId:
-        said = None
-    if not isinstance(said, dict):
-        return []
-    return [("expected", f"{text.number(said['mean'])} ± {text.number(said['sd'])}, said before the run")]
+        return None
+    return {"mean": said["mean"], "sd": said["sd"]} if isinstance(said, dict) else None
 
 
 def _measured(row: ResultRow) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,3 +139,27 @@ def test_prepare_says_what_is_ready(machine):
     )
     assert found["track"] == tracks.load(TINY).id
     assert found["train_tokens"] > 1000
+
+
+def test_a_script_is_judged_against_the_best_of_the_memory(machine, tmp_path):
+    home = tmp_path / "home"
+    shutil.copytree(machine["AUTORESEARCH_HOME"], home)  # with its data and what the machine was measured to be
+    environ = machine | {"AUTORESEARCH_HOME": str(home)}
+    arguments = ["join", "--track", TINY, "--experiments", "1", "--plain"]
+    subprocess.run([*COMMAND, *arguments], env=environ, check=True, capture_output=True, timeout=180)
+    document = json.loads(run(environ, BASELINE, "--json").stdout)
+    best = subprocess.run(
+        [*COMMAND, "best", "--track", TINY, "--json"], env=environ, check=True, capture_output=True, timeout=60
+    )
+    assert document["parent"] == json.loads(best.stdout)["id"]
+    assert document["status"] == "discarded"
+    assert abs(document["judged"]["gain"]) < document["judged"]["threshold"]
+    log = subprocess.run([*COMMAND, "log", "--json"], env=environ, check=True, capture_output=True, timeout=60)
+    assert [record["kind"] for record in json.loads(log.stdout)] == ["claim", "result"]
+
+
+def test_what_a_killed_run_left_is_cleared_away(machine):
+    left = Path(machine["AUTORESEARCH_HOME"]) / "tryouts" / "4194999"
+    left.mkdir(parents=True, exist_ok=True)
+    assert run(machine, BASELINE, "--json").returncode == 0
+    assert not left.exists()

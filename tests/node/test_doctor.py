@@ -61,7 +61,7 @@ def test_a_damaged_replica_fails(research, invoke):
     data[:64] = bytes(64)
     research.home.database.write_bytes(data)
     _, found = checks(invoke, code=1)
-    assert found["memory"]["verdict"] == "fail"
+    assert found["replica"]["verdict"] == "fail"
 
 
 def test_no_room_and_no_git_fail(founded, invoke, monkeypatch):

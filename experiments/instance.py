@@ -87,12 +87,12 @@ class Instance:
 
     def _expect(self, wanted: str, slot: int | None, look: Callable[[], None]) -> None:
         while True:
+            look()
             ended = self.box.poll() is not None
             for message in self._channel.messages(at_most=1):
                 if message.get("op") == wanted and message.get("slot") == slot:
                     return
                 raise self._failed(message)
-            look()
             if ended:
                 words = job.last_words(self.box.output())
                 raise Failed("crashed", f"the model's process ended while being scored{': ' + words if words else ''}")

@@ -92,6 +92,26 @@ def test_the_owner_can_stop_a_scoring(bench, bigram):
     assert run.score(trained).status == "scored"
 
 
+def test_the_owner_can_stop_a_scoring_while_the_second_instance_is_held(bench, bigram):
+    trained, run = bench.train(bigram)
+    began = time.monotonic()
+    scoring = run.score(trained, control=lambda: "stop" if any_progress(run) else "run")
+    assert scoring.status == "abandoned"
+    assert time.monotonic() - began < 10
+
+
+def any_progress(run) -> bool:
+    return any(isinstance(event, Progress) for event in run.events[run.events.index(Phase("scoring")) :])
+
+
+def test_the_owner_can_stop_a_run_that_is_held(bench, bigram):
+    wishes = iter(["run"] * 10 + ["freeze"] * 10)
+    trained, _ = bench.train(
+        before_end(bigram, "while True:\n        pass"), control=lambda: next(wishes, "stop"), budget_s=30.0
+    )
+    assert trained.status == "abandoned"
+
+
 def test_a_wall_clock_ends_in_real_time(bench, bigram):
     spin = "while run.time_left() > 0:\n        pass\n    save_file({'table': np.zeros((2, 2))}, run.checkpoint)"
     trained, _ = bench.train(before_end(bigram, spin), clock="wall", budget_s=1.0, save_s=0.3)

@@ -23,7 +23,7 @@ def arguments(
 ) -> list[str]:
     """Returns bubblewrap's arguments up to the `--` before the command."""
     args = [level.program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
-            "--die-with-parent", "--new-session", "--hostname", "sandbox"]
+            "--die-with-parent", "--as-pid-1", "--new-session", "--hostname", "sandbox"]
     if "root" in level.features:
         args += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     else:

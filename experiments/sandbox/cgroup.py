@@ -100,7 +100,7 @@ class Group:
         self.limits_memory = self._set("memory", limits.memory_bytes, "memory.max", "memory.limit_in_bytes")
         self._set("memory", 0, "memory.swap.max", "memory.swappiness")
         self._set("memory", 1, "memory.oom.group", "")
-        # Bubblewrap's own two processes and the launcher count too.
+        # Bubblewrap and the launcher count too, and a moment long the shell at the gate.
         self.limits_processes = self._set("pids", limits.processes + 3, "pids.max", "pids.max")
         self.measures_cpu = self.cpu_s() is not None
 

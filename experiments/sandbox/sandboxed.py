@@ -19,6 +19,7 @@ from experiments.sandbox.output import Output
 GONE_S = 10.0  # for a killed tree to vanish
 SCRATCH_FILES_MAX = 200_000
 STOP_PASSES = 5
+OWN_PROCESSES = 2  # bubblewrap and the launcher
 
 
 class Sandboxed:
@@ -102,7 +103,7 @@ class Sandboxed:
         enforced = self._group is not None and self._group.limits_memory
         if not enforced and self.memory_bytes() > limits.memory_bytes:
             return memory
-        threads = sum(one.threads for one in tree.descendants(self.pid) if one.alive)
+        threads = sum(one.threads for one in tree.descendants(self.pid) if one.alive) - OWN_PROCESSES
         if threads >= limits.processes:
             return f"It used up its {limits.processes} processes and threads."
         if self._tmpfs()[1] > SCRATCH_FILES_MAX:

@@ -118,6 +118,8 @@ def _rlimits(level: Level, limits: Limits, device: str) -> dict[str, int]:
     processes = limits.processes
     if "root" not in level.features and _kernel() < NPROC_PER_NAMESPACE:
         processes += sum(one.threads for one in tree.everyone())
+    elif "root" not in level.features:
+        processes += 1  # the launcher, which has the same user
     bounds = {
         "RLIMIT_NPROC": processes, "RLIMIT_NOFILE": limits.open_files, "RLIMIT_CORE": 0,
         "RLIMIT_FSIZE": max(limits.out_bytes, limits.scratch_bytes, limits.shm_bytes),

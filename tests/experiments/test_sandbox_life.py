@@ -1,0 +1,99 @@
+"""Ends that nobody planned: the node is killed, the caller's thread ends, the owner is no root."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from sandbox_trial import SMALL, ZOO, marked
+
+from experiments.sandbox import cgroup, detect, interpreter, reap_orphans, start
+from experiments.sandbox.visible import view
+
+LEVEL = detect()
+pytestmark = pytest.mark.skipif(LEVEL.name == "none", reason="no isolation to be had on this machine")
+NODE = """
+import sys, time
+from pathlib import Path
+from experiments.sandbox import Limits, Mount, detect, interpreter, start
+mount = Mount(Path(sys.argv[1]), "/job/train.py")
+running = start([interpreter(), "/job/train.py"], level=detect(), limits=Limits(), mounts=[mount],
+                env={"SANDBOX_TRIAL": sys.argv[2]})
+print("started", flush=True)
+if sys.argv[3] == "frozen":
+    time.sleep(0.5)
+    running.freeze()
+    print("frozen", flush=True)
+time.sleep(600)
+"""
+
+
+def _until(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("state", ["running", "frozen"])
+def test_kill_9_of_the_node_leaves_no_orphan(state):
+    token = f"node-{os.getpid()}-{time.monotonic_ns()}"
+    command = [sys.executable, "-c", NODE, str(ZOO / "attack_deaf.py"), token, state]
+    node = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        for _ in range(1 if state == "running" else 2):
+            assert node.stdout.readline()
+        _until(lambda: len(marked(token)) >= 2)
+    finally:
+        node.send_signal(signal.SIGKILL)
+        node.wait()
+    if state == "frozen":
+        reap_orphans()  # what a next start does: a frozen process can't die before it is thawed
+    _until(lambda: not marked(token))
+    reap_orphans()
+    left = [path for place in cgroup.hierarchies() for path in place.folder.glob(f"{cgroup.PREFIX}{node.pid}-*")]
+    assert left == []
+
+
+def test_a_live_node_is_not_swept():
+    with start([interpreter(), "-c", "import time; time.sleep(60)"], level=LEVEL, limits=SMALL) as running:
+        assert running.wait(0.2) is None
+        reap_orphans()
+        assert running.wait(0.2) is None
+
+
+def test_outlives_the_thread_that_asked_for_it():
+    started = []
+    argv = [interpreter(), "-c", "import time; time.sleep(60)"]
+    asking = threading.Thread(target=lambda: started.append(start(argv, level=LEVEL, limits=SMALL)))
+    asking.start()
+    asking.join()
+    with started[0] as running:
+        assert running.wait(0.5) is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="already an ordinary user")
+@pytest.mark.skipif(not (shutil.which("bwrap") and shutil.which("setpriv")), reason="no way to become one here")
+def test_holds_for_an_ordinary_user_without_control_groups():
+    """Runs the other files of these tests again as a user who has nothing but user namespaces."""
+    inside = ["bwrap", "--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--perms", "0755", "--tmpfs", "/root",
+              "--perms", "1777", "--tmpfs", "/tmp", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    for folder in (path for path in (*view().folders, Path(sys.prefix), Path.cwd()) if path.is_relative_to("/root")):
+        for parent in sorted(parent for parent in folder.parents if parent.is_relative_to("/root")):
+            inside += ["--perms", "0755", "--dir", str(parent)]
+        inside += ["--ro-bind", str(folder), str(folder)]
+    user = ["setpriv", "--reuid=45678", "--regid=45678", "--clear-groups", "--inh-caps=-all"]
+    here = Path(__file__).parent
+    pytest_run = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs",
+                  *(str(here / name) for name in ("test_sandbox.py", "test_sandbox_attacks.py"))]
+    done = subprocess.run([*inside, "--chdir", str(Path.cwd()), "--", *user, *pytest_run], capture_output=True,
+                          text=True, env={**os.environ, "HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+    assert "no isolation to be had" not in done.stdout

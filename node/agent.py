@@ -75,7 +75,7 @@ class Agent:
     # ------------------------------------------------------------------ the loop
 
     def run(self, experiments_max: int) -> int:
-        """Research until stopped; return how many experiments this call finished. 0 as `experiments_max` is no limit."""
+        """Research until stopped; return how many experiments this call finished. A limit of 0 is none."""
         self.recover()
         failures = 0
         while not self._control.stopping and (experiments_max == 0 or self._finished < experiments_max):

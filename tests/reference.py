@@ -15,8 +15,8 @@ def command_line() -> str:
     """Return the reference of the command line."""
     parts = [
         "# Command line",
-        "`autoresearch COMMAND`. Every query takes `--json`: one JSON document on standard output, nothing else. Exit code 0"
-        " is done, 1 refused or failed with one sentence on standard error, 2 wrong usage, 130 interrupted."
+        "`autoresearch COMMAND`. Every query takes `--json`: one JSON document on standard output, nothing else. Exit"
+        " code 0 is done, 1 refused or failed with one sentence on standard error, 2 wrong usage, 130 interrupted."
         " `AUTORESEARCH_HOME` names the home folder. IDs may be shortened to any beginning of four or more digits that"
         " only one record has.",
     ]
@@ -45,9 +45,9 @@ def settings() -> str:
         for f in fields(Settings)
     ]
     return (
-        "# Settings\n\nA flag wins over an environment variable, that over `settings.toml` in the home folder, that over the"
-        f" default. The variable of a setting is `{ENVIRONMENT_PREFIX}` and its name in capitals. `autoresearch config` lists"
-        " what holds and where it comes from.\n\n"
+        "# Settings\n\nA flag wins over an environment variable, that over `settings.toml` in the home folder, that over"
+        f" the default. The variable of a setting is `{ENVIRONMENT_PREFIX}` and its name in capitals."
+        " `autoresearch config` lists what holds and where it comes from.\n\n"
         "| setting | default | unit | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 

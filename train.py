@@ -53,7 +53,6 @@ WARMUP = 0.02  # [0 .. 0.2]; share of the budget in which learning rates rise
 WARMDOWN = 0.5  # [0 .. 1]; share of the budget, at its end, in which they fall
 FINAL_LR = 0.0  # [0 .. 0.3]; what they fall to, as a share of their peak
 
-
 # the machine
 ROWS_AT_ONCE = 64  # fixed; rows a pass: a step of more rows takes several, so that they fit into memory
 LOSS_CHUNK = 512  # fixed; positions whose logits a CPU holds at once, so that they stay in its cache

@@ -20,6 +20,7 @@ from ensue.errors import BadSettings
 Value = str | int | float
 
 ENVIRONMENT_PREFIX: Final = "AUTORESEARCH_"
+NAME_CHARACTERS: Final = 8
 MINUTES_A_DAY: Final = 24 * 60
 FILE_BYTES_MAX: Final = 64 * 1024
 
@@ -133,6 +134,11 @@ class Settings:
     ideas_share: float = _setting(
         0.5, "share", "the largest share of experiments that try people's hypotheses", _between(0.0, 1.0)
     )
+
+
+def own_name(chosen: Settings, peer_id: str) -> str:
+    """Return what a node calls itself in its records: the name chosen, or one made from the end of its peer id."""
+    return chosen.name or f"node-{peer_id[-NAME_CHARACTERS:]}"
 
 
 @dataclass(frozen=True, slots=True)

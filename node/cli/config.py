@@ -37,7 +37,7 @@ def config(context: click.Context, in_json: bool) -> None:
         ]
         for entry in found
     ]
-    output.rows(["setting", "value", "from", "unit; meaning"], cells, "<<<<")
+    output.rows(["setting", "value", "from", "unit; meaning"], cells, "<<<<", spare=["from"])
     output.note(f"\nfile: {home.settings}    change: autoresearch config set NAME VALUE")
 
 

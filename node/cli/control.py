@@ -79,7 +79,7 @@ def _document(home: Home, store: Store) -> dict[str, Any]:
         "network": genesis.network_id,
         "network_name": genesis.name,
         "peer_id": peer_id,
-        "name": chosen.name,
+        "name": settings.own_name(chosen, peer_id),
         "running": pid is not None,
         "pid": pid,
         "paused": store.local_get(CONTROL_KEY) == "pause",

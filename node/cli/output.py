@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COLOURS = {"kept": "green", "discarded": "yellow", "crashed": "red", "timed_out": "red", "refused": "magenta"}
 MARKS = {"kept": "●", "discarded": "○", "crashed": "✕", "timed_out": "✕", "refused": "✕"}
 COLUMNS_MAX = 160
+ROOM_COLUMNS = 32  # what the last column of a table should have
 
 as_json = click.option("--json", "in_json", is_flag=True, help="Print one JSON document and nothing else.")
 of_track = click.option("--track", metavar="T", help="A track's name or the beginning of its id; default: the setting.")
@@ -64,9 +65,26 @@ def facts(pairs: Sequence[tuple[str, str]]) -> None:
             click.echo(f"{' ' * wide}  {rest}")
 
 
-def rows(heads: Sequence[str], cells: Sequence[Sequence[str]], aligns: str, colours: Sequence[str | None] = ()) -> None:
-    """Print a table with a dim heading; each row in its colour, where one is given."""
-    lines = text.table(heads, cells, aligns, columns())
+def rows(
+    heads: Sequence[str],
+    cells: Sequence[Sequence[str]],
+    aligns: str,
+    colours: Sequence[str | None] = (),
+    spare: Sequence[str] = (),
+) -> None:
+    """Print a table with a dim heading; each row in its colour, where one is given.
+
+    On a narrow terminal the columns headed `spare` are left out, one by one, until the last column has room.
+    """
+    table = [list(heads), *[list(row) for row in cells]]
+    kept = list(range(len(heads)))
+    for head in spare:
+        taken = sum(max(text.width(row[place]) for row in table) + 2 for place in kept[:-1])
+        if columns() - taken >= ROOM_COLUMNS:
+            break
+        kept.remove(list(heads).index(head))
+    chosen = [[row[place] for place in kept] for row in table]
+    lines = text.table(chosen[0], chosen[1:], "".join(aligns[place] for place in kept), columns())
     click.secho(lines[0], dim=True)
     for number, row in enumerate(lines[1:]):
         colour = colours[number] if number < len(colours) else None

@@ -75,7 +75,7 @@ def _table(ranked: list[ResultRow], by: str, store: Store) -> None:
         )
         colours.append(output.COLOURS[row.status])
     heads = ["#", text.printable(ranked[0].metric, 16), "gain", "status", "id", "by", "hardware", "when", "what"]
-    output.rows(heads, cells, ">>><<<<><", colours)
+    output.rows(heads, cells, ">>><<<<><", colours, spare=["when", "hardware", "by"])
 
 
 @click.command(short_help="Show the best result, its script, or its change.")

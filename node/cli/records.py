@@ -128,7 +128,13 @@ def log(author: str | None, kind: str | None, limit: int, in_json: bool) -> None
         for record in newest
     ]
     colours = [output.COLOURS.get(str(record.body.get("status"))) for record in newest]
-    output.rows(["author's time", "id", "by", "no.", "kind", "what"], cells, "<<<><<", colours)
+    output.rows(
+        ["author's time", "id", "by", "no.", "kind", "what"],
+        cells,
+        "<<<><<",
+        colours,
+        spare=["no.", "by", "author's time"],
+    )
 
 
 def _newest(store: Store, author: str | None, kind: str | None, limit: int) -> list[Record]:

@@ -30,7 +30,9 @@ def list_hypotheses(store: Store, track: str, in_json: bool) -> None:
         [text.short(idea.id), text.who(idea.agent, idea.author), fate(idea), text.printable(idea.text)]
         for idea in ideas
     ]
-    output.rows(["id", "by", "fate", "idea"], cells, "<<<<", ["green" if idea.tried else None for idea in ideas])
+    output.rows(
+        ["id", "by", "fate", "idea"], cells, "<<<<", ["green" if idea.tried else None for idea in ideas], spare=["by"]
+    )
 
 
 def fate(idea: HypothesisRow) -> str:
@@ -63,7 +65,7 @@ def list_insights(store: Store, track: str, in_json: bool) -> None:
         ]
         for lesson in lessons
     ]
-    output.rows(["id", "by", "evidence", "scope", "standing", "lesson"], cells, "<<><<<")
+    output.rows(["id", "by", "evidence", "scope", "standing", "lesson"], cells, "<<><<<", spare=["by", "scope"])
 
 
 def expired(lesson: InsightRow, now_ms: int) -> bool:

@@ -255,3 +255,12 @@ def test_queries_start_fast_and_light(research, program):
         )
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
         assert found.stdout.splitlines()[-1] == "[]", query
+
+
+@pytest.mark.parametrize("wide", [60, 80, 100, 140])
+def test_tables_fit_the_terminal(research, invoke, monkeypatch, wide):
+    monkeypatch.setenv("COLUMNS", str(wide))
+    for query in (["leaderboard"], ["log"], ["search", "matrix"], ["insight"], ["config"], ["lineage", "ROOT"]):
+        root = research.store.results(research.track)[0].id
+        shown = invoke(*[root if word == "ROOT" else word for word in query]).stdout
+        assert max(text.width(line) for line in shown.splitlines() if not line.startswith(("\nfile", "file:"))) <= wide

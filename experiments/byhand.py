@@ -32,8 +32,8 @@ def connect() -> Run:
     AUTORESEARCH_TRACK, AUTORESEARCH_SEED, AUTORESEARCH_DEVICE and AUTORESEARCH_BUDGET_S change what it does;
     AUTORESEARCH_HOME says where the prepared data is kept.
     """
-    chosen = track.load(os.environ.get("AUTORESEARCH_TRACK", "sotu"))
-    home = os.environ.get("AUTORESEARCH_HOME") or platformdirs.user_data_dir("autoresearch")
+    chosen = track.load(os.environ.get("AUTORESEARCH_TRACK", track.DEFAULT_TRACK))
+    home = os.environ.get("AUTORESEARCH_HOME") or platformdirs.user_data_dir("autoresearch", appauthor=False)
     data = track.prepare(chosen, Path(home) / "data", _say_progress)
     where = os.environ.get("AUTORESEARCH_DEVICE") or device.usable_device()
     budget_s = float(os.environ.get("AUTORESEARCH_BUDGET_S", chosen.budget_s))

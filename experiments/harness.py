@@ -118,6 +118,7 @@ class SocketLink:
     def __init__(self, control_fd: int, clock: str) -> None:
         self._socket = socket.socket(fileno=control_fd)
         self._clock = clock
+        self._pid = os.getpid()  # a forked child ends without ending the run
 
     def start(self) -> tuple[NDArray[np.uint16], Callable[[], float]]:
         """Ask for the data; return it mapped read-only, and the clock (the later of our own and the supervisor's)."""
@@ -141,7 +142,7 @@ class SocketLink:
 
     def _done(self) -> None:
         """Stop the clock before the interpreter takes itself apart, which costs torch a third of a second."""
-        if getattr(sys, "last_value", None) is None:
+        if os.getpid() == self._pid and getattr(sys, "last_value", None) is None:
             self.report({"op": "done"})
 
     def report(self, message: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ worth. Rejected: one process for all questions, which could remember what it ans
 from __future__ import annotations
 
 import contextlib
-import select
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -96,7 +95,7 @@ class Instance:
             if ended:
                 words = job.last_words(self.box.output())
                 raise Failed("crashed", f"the model's process ended while being scored{': ' + words if words else ''}")
-            select.select([self._channel.ours], [], [], LOOK_S)
+            self._channel.wait(LOOK_S)
 
     def _failed(self, message: dict[str, object]) -> Failed:
         reason = message.get("reason")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import socket
 import stat
@@ -124,6 +125,12 @@ class Channel:
             if isinstance(message, dict):
                 found.append(message)
         return found
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when something arrived or the other end is gone, after `timeout_s` at the latest."""
+        poll = select.poll()  # unlike select, for any number of open files
+        poll.register(self.ours, select.POLLIN)
+        poll.poll(timeout_s * 1000)
 
     def send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> bool:
         """Return whether the message went out; a script that doesn't read is the script's loss."""

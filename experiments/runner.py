@@ -64,7 +64,7 @@ def train(
             training.until_start()
             training.until_end(tokens_fd, page)
         except Failed as failure:
-            failed = failure
+            failed = failure.with_traceback(None)  # whose frames would keep everything here alive
         box.kill()
         log.write_bytes(box.output())
     if failed is None:

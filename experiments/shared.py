@@ -28,8 +28,9 @@ class Region:
         fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, FIXED_SIZE | ours | fcntl.F_SEAL_SEAL)
 
     def close(self) -> None:
-        """Close our descriptor. The mapping is freed with its last view."""
+        """Close our descriptor and let go of the mapping, which is freed with its last view."""
         os.close(self.fd)
+        del self.map
 
 
 def sealed_copy(path: Path) -> int:

@@ -7,7 +7,6 @@ and more threads give nothing. Leaves out scoring. Rejected: trusting the script
 from __future__ import annotations
 
 import math
-import select
 import struct
 import time
 from collections.abc import Sequence
@@ -153,7 +152,7 @@ class Training:
 
     def _wait(self) -> None:
         """Sleep until a message comes or it is time to look again; a flood of messages does not make it spin."""
-        select.select([self._channel.ours], [], [], LOOK_S)
+        self._channel.wait(LOOK_S)
         if self._box.poll() is None:
             self._box.wait(LOOK_S / 10)
 

@@ -1,5 +1,6 @@
 """Running scripts for real: in the sandbox, on the supervisor's clock, to the checkpoint and its score."""
 
+import os
 import time
 from pathlib import Path
 
@@ -59,6 +60,25 @@ def test_processor_seconds_of_other_processes_count(bench, bigram):
     trained, _ = bench.train(before_end(bigram, f"{burner}\n    {wait}"))
     assert trained.status == "trained"
     assert trained.cpu_s > 1.5
+
+
+def test_a_forked_child_that_ends_does_not_end_the_run(bench, bigram):
+    fork = "import os\n    if os.fork() == 0:\n        return\n    os.wait()"
+    trained, _ = bench.train(bigram.replace("    save_file(", f"    {fork}\n    save_file("))
+    assert (trained.status, trained.reason) == ("trained", None)
+
+
+def test_nothing_is_left_open(bench, bigram):
+    def open_files() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    trained, run = bench.train(bigram)
+    run.score(trained)
+    before = open_files()
+    for source in (bigram, "raise SystemExit(3)"):
+        trained, run = bench.train(source)
+        run.score(trained)
+    assert open_files() == before
 
 
 def test_the_owner_can_hold_a_run_and_let_it_go_on(bench, bigram):

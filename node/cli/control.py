@@ -69,9 +69,9 @@ def _document(home: Home, store: Store) -> dict[str, Any]:
     genesis = Genesis.load(home.genesis)
     chosen = settings.load(home.settings)
     pid = lock.holder(home.lock)
-    track = tracks.asked(home, store, None)
-    best = store.best(track.id)
     peer_id = Identity.load(home.key).peer_id
+    track = _track_worked_on(home, store, peer_id)
+    best = store.best(track.id)
     stats = store.stats(track.id)
     local = time.localtime()
     return {
@@ -92,10 +92,18 @@ def _document(home: Home, store: Store) -> dict[str, Any]:
         "waiting_to_be_sent": len(store.outbox(WAITING_MAX)),
         "results": stats.results,
         "results_mine": stats.by_author.get(peer_id, {}),
-        "elsewhere": tracks.elsewhere(home, store, track.id) if stats.results == 0 else "",
         "best": None if best is None else output.result_json(best),
         "gain": _against_root(store, best.id) if best is not None else None,
     }
+
+
+def _track_worked_on(home: Home, store: Store, peer_id: str) -> tracks.Asked:
+    """Return the track of the settings, or that of the newest results where this node has worked on none but those."""
+    chosen = tracks.asked(home, store, None)
+    if peer_id in store.stats(chosen.id).by_author:
+        return chosen
+    newest = next((found for found in tracks.recent(store) if peer_id in store.stats(found).by_author), None)
+    return chosen if newest is None else tracks.Asked(newest, tracks.call(home, newest))
 
 
 def _now(store: Store) -> dict[str, Any] | None:
@@ -123,8 +131,9 @@ def _print(document: dict[str, Any]) -> None:
         pairs += _doing(now)
     best = document["best"]
     if best is None:
-        hint = document["elsewhere"] or " The first run, the baseline, takes a few minutes."
-        pairs.append(("best", f"none yet on {document['track_name']}.{hint}"))
+        pairs.append(
+            ("best", f"none yet on {document['track_name']}: the first run, the baseline, takes a few minutes")
+        )
     else:
         gain = "" if document["gain"] is None else f"  {text.signed(document['gain'])} against its baseline"
         what = text.printable(best["description"], 60)

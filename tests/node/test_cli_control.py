@@ -54,3 +54,11 @@ def test_status_of_a_running_node(research, invoke):
         )
         assert "waiting" in invoke("status").stdout
     assert state(invoke)["running"] is False
+
+
+def test_status_shows_the_track_that_was_worked_on(research, invoke):
+    """A track given to `join` by a flag is not in the settings, and yet what the owner wants to hear of."""
+    research.home.settings.write_text('track = "climbmix"\n')
+    assert state(invoke)["track"] == research.track
+    assert "No results on climbmix yet" in invoke("leaderboard").stdout
+    assert "are on sotu: add --track" in invoke("leaderboard").stdout

@@ -37,13 +37,12 @@ class Mount:
 class Level:
     """How well a script is held on this machine: `stops` and `gaps` in plain words, more `strength` is better."""
 
-    name: str  # "bubblewrap" | "landlock" | "rlimits" | "none"
-    strength: int  # 3, 2, 1, 0
+    name: str  # "bubblewrap" | "namespaces" | "none"
+    strength: int  # 3, 2, 0
     stops: tuple[str, ...]
     gaps: tuple[str, ...]
     features: frozenset[str] = frozenset()  # "root", "cgroup", "seccomp", "userns"
     program: str = ""  # bubblewrap's path
-    abi: int = 0  # of Landlock
 
     @property
     def label(self) -> str:

@@ -19,7 +19,7 @@ HIDDEN_BYTES = 4096  # of the empty folder that covers a hidden one
 
 def arguments(
     level: Level, limits: Limits, view: View, mounts: Sequence[Mount], out: Path | None,
-    devices: Sequence[str], seccomp_fd: int | None,
+    devices: Sequence[str], seccomp_fd: int | None = None,
 ) -> list[str]:
     """Returns bubblewrap's arguments up to the `--` before the command."""
     args = [level.program, "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",

@@ -23,6 +23,8 @@ STOPS = (
     "outliving its run",
 )
 KERNEL_GAP = "a bug in the kernel or a GPU driver"
+NOTHING = Level("none", 0, (), ("everything: a script can do what you can do",))
+YOUNG_GAP = "mistakes in our own set-up of namespaces, which fewer eyes have seen than bubblewrap's"
 NO_FILTER_GAP = "system calls are not filtered"
 NO_GROUP_GAP = "memory and processor time are polled, not enforced by the kernel"
 
@@ -31,15 +33,16 @@ NO_GROUP_GAP = "memory and processor time are polled, not enforced by the kernel
 def detect() -> Level:
     """Returns the strongest level that works here; tried once in a process, it takes some 50 ms."""
     extras = frozenset(name for name, here in (("cgroup", _groups_work()), ("seccomp", _filters_work())) if here)
+    # Root must not take the user namespace: there it stays root to the kernel, and /proc/sys would obey it.
+    kinds = [frozenset({"root"})] if os.geteuid() == 0 else [frozenset({"userns", "nested"}), frozenset({"userns"})]
     program = shutil.which("bwrap")
     if program:
-        # Root must not take the user namespace: there it stays root to the kernel, and /proc/sys would obey it.
-        kinds = [frozenset({"root"})] if os.geteuid() == 0 else [frozenset({"userns", "nested"}), frozenset({"userns"})]
         for kind in kinds:
             level = Level("bubblewrap", 3, STOPS, _gaps(extras), kind | extras, os.path.realpath(program))
             if works(level):
                 return level
-    return Level("none", 0, (), ("everything: a script can do what you can do",))
+    level = Level("namespaces", 2, STOPS, (*_gaps(extras), YOUNG_GAP), (kinds[-1] | extras))
+    return level if works(level) else NOTHING
 
 
 def works(level: Level) -> bool:
@@ -54,7 +57,14 @@ def works(level: Level) -> bool:
 def without(level: Level, *features: str) -> Level:
     """Returns the level as it would be on a machine that lacks `features`."""
     left = level.features - frozenset(features)
-    return replace(level, features=left, gaps=_gaps(left))
+    own = [gap for gap in level.gaps if gap == YOUNG_GAP]
+    return replace(level, features=left, gaps=(*_gaps(left), *own))
+
+
+def without_bubblewrap(level: Level) -> Level:
+    """Returns the level as it would be on a machine where bubblewrap is not installed."""
+    features = level.features - {"nested"}
+    return Level("namespaces", 2, STOPS, (*_gaps(features), YOUNG_GAP), features)
 
 
 def _gaps(features: frozenset[str]) -> tuple[str, ...]:

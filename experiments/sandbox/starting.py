@@ -5,16 +5,17 @@ bubblewrap. All sandboxes are spawned by one thread that lives as long as the no
 the parent" to the thread that spawned. Rejected: `preexec_fn`, unsafe in a process with threads.
 """
 
+import contextlib
 import json
 import os
 import secrets
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ensue.errors import ExperimentError, SandboxUnavailable
-from experiments.sandbox import bubblewrap, cgroup, seccomp, tree
+from experiments.sandbox import bubblewrap, cgroup, namespaces, seccomp, tree
 from experiments.sandbox.bounds import Level, Limits, Mount
 from experiments.sandbox.devices import devices
 from experiments.sandbox.output import Output
@@ -62,26 +63,36 @@ def start(
         if uid is not None:
             os.chown(out, uid, uid)
     config = {"uid": uid, "gid": uid, "fds": sorted(fds), "cwd": cwd, "limits": _rlimits(level, limits, device)}
+    launcher = [interpreter(), "-I", "-S", bubblewrap.LAUNCHER, json.dumps(config), *argv]
+    # Memory without a process goes uncounted where there is no control group, but a GPU's driver can't do without.
+    hoards = "cgroup" in level.features or device != "cpu"
+    calls = seccomp.program(hoards=hoards) if "seccomp" in level.features else None
+    environment = {**BASE_ENV, **(env or {})}
+    if level.name == "namespaces":
+        plan = namespaces.plan(level, limits, view(hide), mounts, out, devices(device), calls, fds)
+        command = [*namespaces.program(), json.dumps(plan), *launcher]
+        return _spawner.submit(_spawn, command, environment, level, limits, out, list(fds)).result()
     if level.name != "bubblewrap":
         raise SandboxUnavailable("No isolation that may be used here; install bubblewrap (`apt install bubblewrap`).")
-    # A GPU's driver keeps such memory for itself.
-    hoards = "cgroup" in level.features or device != "cpu"
-    filter_fd = _filter_fd(hoards) if "seccomp" in level.features else None
-    wrapped = bubblewrap.arguments(level, limits, view(hide), mounts, out, devices(device), filter_fd)
-    command = [*wrapped, interpreter(), "-I", "-S", bubblewrap.LAUNCHER, json.dumps(config), *argv]
-    passed = [*fds, *([] if filter_fd is None else [filter_fd])]
-    try:
-        return _spawner.submit(_spawn, command, {**BASE_ENV, **(env or {})}, level, limits, out, passed).result()
-    finally:
-        if filter_fd is not None:
-            os.close(filter_fd)
+    with _in_memory(calls) as filter_fds:
+        shown = bubblewrap.arguments(level, limits, view(hide), mounts, out, devices(device), *filter_fds)
+        command, passed = [*shown, *launcher], [*fds, *filter_fds]
+        return _spawner.submit(_spawn, command, environment, level, limits, out, passed).result()
 
 
-def _filter_fd(hoards: bool) -> int:
+@contextlib.contextmanager
+def _in_memory(content: bytes | None) -> Iterator[list[int]]:
+    """Gives a descriptor to read `content` from; none if there is no content."""
+    if content is None:
+        yield []
+        return
     fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
-    os.write(fd, seccomp.program(hoards=hoards) or b"")
-    os.lseek(fd, 0, os.SEEK_SET)
-    return fd
+    try:
+        os.write(fd, content)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield [fd]
+    finally:
+        os.close(fd)
 
 
 def _spawn(command: list[str], env: dict[str, str], level: Level, limits: Limits, out: Path | None,

@@ -15,7 +15,7 @@ import pytest
 from sandbox_trial import MIB, SMALL, ZOO, attack
 
 from experiments.sandbox import Level, detect, remove_tree
-from experiments.sandbox.detect import without
+from experiments.sandbox.detect import without, without_bubblewrap
 
 LEVEL = detect()
 pytestmark = pytest.mark.skipif(LEVEL.name == "none", reason="no isolation to be had on this machine")
@@ -23,14 +23,18 @@ HOST_ANSWERS_S = 0.2  # what threats.md asks during a fork bomb
 BUSY_MACHINE = 3.0  # the tests share two cores with others
 
 
-@pytest.fixture(params=["", "cgroup"], ids=["all", "no cgroup"])
+LEVELS = {"all": LEVEL, "no cgroup": without(LEVEL, "cgroup"), "no bubblewrap": without_bubblewrap(LEVEL)}
+FILTERS = {"all": LEVEL, "no filter": without(LEVEL, "seccomp"), "no bubblewrap": without_bubblewrap(LEVEL)}
+
+
+@pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest) -> Level:
-    return without(LEVEL, request.param)
+    return LEVELS[request.param]
 
 
-@pytest.fixture(params=["", "seccomp"], ids=["all", "no filter"])
+@pytest.fixture(params=FILTERS)
 def filtered(request: pytest.FixtureRequest) -> Level:
-    return without(LEVEL, request.param)
+    return FILTERS[request.param]
 
 
 @pytest.fixture

@@ -13,16 +13,20 @@ import pytest
 from sandbox_trial import SMALL, ZOO, marked
 
 from experiments.sandbox import cgroup, detect, interpreter, reap_orphans, start
+from experiments.sandbox.detect import without_bubblewrap
 from experiments.sandbox.visible import view
 
 LEVEL = detect()
 pytestmark = pytest.mark.skipif(LEVEL.name == "none", reason="no isolation to be had on this machine")
+LEVELS = {"bubblewrap": LEVEL, "no bubblewrap": without_bubblewrap(LEVEL)}
 NODE = """
 import sys, time
 from pathlib import Path
 from experiments.sandbox import Limits, Mount, detect, interpreter, start
+from experiments.sandbox.detect import without_bubblewrap
+level = without_bubblewrap(detect()) if "no bubblewrap" in sys.argv[4] else detect()
 mount = Mount(Path(sys.argv[1]), "/job/train.py")
-running = start([interpreter(), "/job/train.py"], level=detect(), limits=Limits(), mounts=[mount],
+running = start([interpreter(), "/job/train.py"], level=level, limits=Limits(), mounts=[mount],
                 env={"SANDBOX_TRIAL": sys.argv[2]})
 print("started", flush=True)
 if sys.argv[3] == "frozen":
@@ -41,9 +45,10 @@ def _until(condition, seconds: float = 20.0) -> None:
 
 
 @pytest.mark.parametrize("state", ["running", "frozen"])
-def test_kill_9_of_the_node_leaves_no_orphan(state):
+@pytest.mark.parametrize("name", LEVELS)
+def test_kill_9_of_the_node_leaves_no_orphan(state, name):
     token = f"node-{os.getpid()}-{time.monotonic_ns()}"
-    command = [sys.executable, "-c", NODE, str(ZOO / "attack_deaf.py"), token, state]
+    command = [sys.executable, "-c", NODE, str(ZOO / "attack_deaf.py"), token, state, name]
     node = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         for _ in range(1 if state == "running" else 2):

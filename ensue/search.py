@@ -41,8 +41,13 @@ class Hit:
 
 def words(text: str) -> list[str]:
     """Returns the distinct words of a query in their order, folded to lower case; at most QUERY_WORDS_MAX."""
-    folded = unicodedata.normalize("NFKC", text[:QUERY_CHARS_MAX]).casefold()
-    return list(dict.fromkeys(_WORD.findall(folded)))[:QUERY_WORDS_MAX]
+    return list(dict.fromkeys(_WORD.findall(folded(text[:QUERY_CHARS_MAX]))))[:QUERY_WORDS_MAX]
+
+
+def folded(text: str) -> str:
+    """Returns a text as it is indexed and sought: no capitals, accents or look-alike forms; SEARCHED_CHARS_MAX long."""
+    plain = unicodedata.normalize("NFKD", text[:SEARCHED_CHARS_MAX]).casefold()
+    return "".join(char for char in plain if not unicodedata.combining(char))[:SEARCHED_CHARS_MAX].replace("\0", " ")
 
 
 def match_any(terms: Iterable[str], *, prefix_chars_min: int = 3) -> str:
@@ -63,8 +68,8 @@ def spelling(word: str) -> str:
 
 
 def vocabulary(text: str) -> set[str]:
-    """Returns the words of a text that may be meant by a typo; words without a letter are none."""
-    found = _WORD.findall(unicodedata.normalize("NFKC", text[:SEARCHED_CHARS_MAX]).casefold())
+    """Returns the words of a folded text that may be meant by a typo; words without a letter are none."""
+    found = _WORD.findall(text)
     return {word for word in found if WORD_CHARS_MIN <= len(word) <= WORD_CHARS_MAX and not word.isdigit()}
 
 

@@ -19,8 +19,10 @@ from ensue.store.database import Database, Row
 from ensue.store.schema import migrate
 from ensue.store.tables import DERIVATION, Tables
 
-PROBED_ROWS_MAX = 200_000
+PROBED_ROWS_MAX = 500_000
 """Row numbers looked up one by one behind a damaged page before the rest is given up."""
+PROBED_BLINDLY_MAX = 5_000
+"""The same, where no index tells how many rows there are."""
 _SCAN_ROWS = 50
 
 
@@ -145,7 +147,9 @@ def _copy_rows(source: Database, target: Database, table: str, columns: tuple[st
 def _readable(source: Database, table: str, columns: str) -> Iterator[Row]:
     """Yields the rows that can be read: up to the damage, then whatever answers behind it."""
     number, misses = 0, 0
-    while misses < PROBED_ROWS_MAX:
+    last = _last_number(source, table)
+    probed_max = PROBED_ROWS_MAX if last else PROBED_BLINDLY_MAX
+    while misses < probed_max and (number < last or not last):
         try:
             rows = source.rows(
                 f"SELECT {columns} FROM {table} WHERE no > ? ORDER BY no LIMIT ?",
@@ -161,6 +165,15 @@ def _readable(source: Database, table: str, columns: str) -> Iterator[Row]:
             return
         yield from rows
         number, misses = rows[-1][0], 0
+
+
+def _last_number(source: Database, table: str) -> int:
+    """Returns the highest row number as the table or the index on its ids has it, 0 if neither can be read."""
+    last = 0
+    for hint in ("", f" INDEXED BY sqlite_autoindex_{table}_1"):
+        with suppress(StoreDamaged):
+            last = max(last, *(int(row[0] or 0) for row in source.rows(f"SELECT max(no) FROM {table}{hint}")))
+    return last
 
 
 def _one_by_one(source: Database, table: str, columns: str, after: int) -> Iterator[Row]:

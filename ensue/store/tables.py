@@ -9,11 +9,11 @@ database triggers, which nobody can step through.
 from ensue.fold import PLACE_UNMEASURED, PLACES, Standing, score
 from ensue.kinds import Body, Claim, Hypothesis, Insight, Result, Retraction
 from ensue.record import Record
-from ensue.search import SEARCHED_CHARS_MAX, spelling, vocabulary
+from ensue.search import folded, spelling, vocabulary
 from ensue.store.database import Database
 from ensue.store.schema import LIVE_TABLES, SEARCH_TABLES
 
-DERIVATION = 1
+DERIVATION = 2
 """Version of the rules; another number in a file makes the store derive its tables anew."""
 NAMES_CACHED_MAX = 10_000
 
@@ -109,7 +109,7 @@ class Tables:
         self._index(no, body.text)
 
     def _index(self, no: int, text: str) -> None:
-        text = text.replace("\0", " ")[:SEARCHED_CHARS_MAX]
+        text = folded(text)
         self._database.run("INSERT INTO words(rowid, text) VALUES (?, ?)", (no, text))
         for word in sorted(vocabulary(text) - self._words):
             if self._database.row("SELECT 1 FROM vocabulary WHERE word = ?", (word,)) is None:

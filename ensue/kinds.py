@@ -52,9 +52,21 @@ MEASURED = frozenset(("kept", "discarded"))
 
 
 class Body(BaseModel):
-    """Base of all bodies: strict types, finite numbers, immutable, unknown fields kept."""
+    """Base of all bodies: strict types, finite numbers, immutable, unknown fields kept.
+
+    Making one with wrong fields raises InvalidBody, as reading one does.
+    """
 
     model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False, defer_build=True)
+
+    def __init__(self, /, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise _invalid(type(self).__name__.lower(), error) from None
+
+    # Only calls by name come through here; pydantic goes on building bodies that it parses at full speed.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
 class Change(Body):
@@ -188,7 +200,12 @@ def parse_body(kind: str, body: Mapping[str, Any]) -> Body | None:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        why = first["msg"].removeprefix("Value error, ")
-        raise InvalidBody(f"The {kind} breaks a rule of its kind at '{where}' ({why}); correct that field.") from None
+        raise _invalid(kind, error) from None
+
+
+def _invalid(what: str, error: ValidationError) -> InvalidBody:
+    """Return the first thing that is wrong as one sentence, without a character of what the peer wrote."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "body"
+    why = first["msg"].removeprefix("Value error, ")
+    return InvalidBody(f"The {what} breaks a rule of its kind at '{where}' ({why}); correct that field.")

@@ -183,6 +183,15 @@ def test_the_message_is_one_line_without_what_the_peer_wrote():
     assert "evil" not in message
 
 
+def test_making_a_wrong_body_is_the_same_error_as_reading_one():
+    with pytest.raises(InvalidBody, match="'knob'"):
+        kinds.Change(knob="a\x1b")
+    with pytest.raises(InvalidBody, match="have a value"):
+        kinds.Result(**GOOD["result"] | {"value": None})
+    assert kinds.Result(**GOOD["result"]) == parse_body("result", GOOD["result"])
+    assert not any(model.__pydantic_custom_init__ for model in KINDS.values())
+
+
 @settings(deadline=None)
 @given(
     st.sampled_from(sorted(KINDS)),

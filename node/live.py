@@ -24,6 +24,7 @@ RECENT_MAX = 8
 NOTES_MAX = 3
 CURVE_ROWS = 6
 REFRESH_PER_S = 4
+ECHO_COLUMNS = 4  # left free, so that the terminal's echo of ^C does not wrap and shift the picture
 COLOURS = {"kept": "bold green", "discarded": "yellow", "crashed": "red", "timed_out": "red", "refused": "bold red"}
 
 
@@ -113,6 +114,7 @@ class LiveView:
             title_align="left",
             subtitle=Text("Ctrl-C stops after tidying up"),
             padding=(0, 1),
+            width=max(20, self.console.width - ECHO_COLUMNS),
         )
 
     def _head(self) -> Text:

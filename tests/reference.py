@@ -45,8 +45,8 @@ def settings() -> str:
         for f in fields(Settings)
     ]
     return (
-        "# Settings\n\nA flag wins over an environment variable, that over `settings.toml` in the home folder, that over"
-        f" the default. The variable of a setting is `{ENVIRONMENT_PREFIX}` and its name in capitals."
+        "# Settings\n\nA flag wins over an environment variable, that over `settings.toml` in the home folder, that"
+        f" over the default. The variable of a setting is `{ENVIRONMENT_PREFIX}` and its name in capitals."
         " `autoresearch config` lists what holds and where it comes from.\n\n"
         "| setting | default | unit | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )

@@ -16,10 +16,10 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-FIT_POINTS_MAX = 100  # nearest the parent, for the amplitudes
+FIT_POINTS_MAX = 64  # nearest the parent, for the amplitudes
 POINTS_MAX = 300  # nearest the parent, for the prediction
 FIT_MIN = 4
-FIT_STEPS = 40
+FIT_STEPS = 30
 LENGTHS = (0.35, 0.7)  # of a curve, in units of a knob's range
 NOMINAL_GAP = 0.4  # how far apart two unordered choices are
 RELATIVE_SCALE = 0.05  # of the metric's value: how much knobs move it over their ranges, before anything is known
@@ -31,6 +31,7 @@ BOWL_SPREAD = 0.5
 PRIOR_SPREAD = 1.0  # of the logarithms of the amplitudes
 OTHER_CODE = 0.5  # correlation left between scripts whose code differs in more than knobs
 LEVEL = 10.0  # spread of the unknown level: as good as unknown
+FAR = 4.0  # units of the scale above the best, from where on values are drawn in
 FREEDOM = 6.0  # how many trials' worth of trust the fitted amplitudes have from the start
 
 
@@ -67,13 +68,21 @@ class Surrogate:
         self.widening = math.sqrt(max(1.0, (FREEDOM + surprise) / (FREEDOM + len(keep))))
 
     def predict(self, points: Array, alike: Mask | None = None) -> tuple[Array, Array]:
-        """Return mean and standard deviation (m,) of the metric itself, without a run's noise, at points (m, d)."""
-        mean, covariance = self.joint(points, alike)
-        return mean, np.sqrt(np.maximum(np.diag(covariance), 1e-8 * self.scale**2))
+        """Return mean and standard deviation (m,) of the metric, without a run's noise, at points (m, d).
 
-    def joint(self, points: Array, alike: Mask | None = None) -> tuple[Array, Array]:
-        """Return means (m,) and covariance (m, m) at points (m, d); `alike` (m,), if not all have the parent's code."""
+        `alike` (m,) tells which have the parent's code, if not all have.
+        """
         own = np.ones(len(points), dtype=bool) if alike is None else alike
+        across = self._kernel(points, self.points, own, self.alike)
+        mean = BOWL * self._bowl(points) + across @ self.weights
+        power = np.exp(2 * self.log_amplitude)
+        prior = LEVEL**2 + power[:-1].sum() + power[-1] * self._bowl(points) ** 2
+        variance = np.maximum(prior - (np.linalg.solve(self.root, across.T) ** 2).sum(0), 1e-8)
+        return self.offset + self.scale * mean, self.scale * self.widening * np.sqrt(variance)
+
+    def joint(self, points: Array) -> tuple[Array, Array]:
+        """Return means (m,) and covariance (m, m) of the metric, without a run's noise, at points (m, d)."""
+        own = np.ones(len(points), dtype=bool)
         across = self._kernel(points, self.points, own, self.alike)
         mean = BOWL * self._bowl(points) + across @ self.weights
         solved = np.linalg.solve(self.root, across.T)
@@ -92,6 +101,8 @@ class Surrogate:
         """Return the kernel's parts at unit amplitude (n, m, d + 2): a curve a knob, the joint part, the bowl."""
         squares = (self._gaps(left, right) / length) ** 2
         code = np.where(left_alike[:, None] & right_alike[None, :], 1.0, OTHER_CODE)[:, :, None]
+        if left is right:  # a script is its own code, whatever else it differs from
+            code[np.diag_indices(len(left))] = 1.0
         joint = np.exp(-0.25 * squares.sum(2))[:, :, None]
         bowl = np.outer(self._bowl(left), self._bowl(right))[:, :, None]
         return np.concatenate([np.exp(-0.5 * squares) * code, joint * code, bowl], axis=2)
@@ -133,5 +144,6 @@ class Surrogate:
 
 def _drawn_in(values: Array, best: float, scale: float) -> Array:
     """Return values with the far bad end drawn in: how badly a run diverged says nothing of the good ones."""
-    limit = best + 4 * scale
-    return np.where(values > limit, limit + scale * np.log1p(np.maximum(values - limit, 0.0) / scale), values)
+    limit = best + FAR * scale
+    drawn = limit + scale * np.minimum(np.log1p(np.maximum(values - limit, 0.0) / scale), FAR)
+    return np.where(values > limit, drawn, values)

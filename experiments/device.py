@@ -63,8 +63,9 @@ def probe(device: str | None = None, *, threads: int = 2) -> Hardware:
     Takes seconds, most of it importing torch. Raises ExperimentError when no kernel runs.
     """
     command = [sys.executable, "-m", "experiments.device", str(threads), *([device] if device else [])]
+    environment = os.environ | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # the order in which the sandbox counts them
     try:
-        done = subprocess.run(command, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise ExperimentError(
             f"{device or 'The best device'} gave no answer in {PROBE_TIMEOUT_S:.0f} s; "

@@ -57,8 +57,9 @@ def write_folder(task: Task, role: str, facts: dict[str, Any]) -> Path:
     track = task.track
     common = {
         "role": role.partition("-")[0], "seq_len": track.seq_len, "vocab_size": track.vocab_size,
-        "budget_s": track.budget_s, "clock": track.clock, "device": task.device, "threads": track.threads,
-        "checkpoint_bytes_max": track.checkpoint_bytes_max, "setup_s": track.setup_s, "save_s": track.save_s,
+        "budget_s": track.budget_s, "clock": track.clock, "device": sandbox.device_inside(task.device),
+        "threads": track.threads, "checkpoint_bytes_max": track.checkpoint_bytes_max, "setup_s": track.setup_s,
+        "save_s": track.save_s,
     }  # fmt: skip
     (folder / "run.json").write_text(json.dumps(common | facts))
     for path in (folder, package, *folder.glob("*.*"), *package.iterdir()):

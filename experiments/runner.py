@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from pathlib import Path
 
-from experiments import job, scorer
+from experiments import job, sandbox, scorer
 from experiments.outcome import Control, Event, Failed, Note, OnEvent, Outcome, Phase, Progress, Trained
 from experiments.sandbox import Level
 from experiments.shared import Region, sealed_copy
@@ -40,7 +39,7 @@ def train(
     if problem:
         return Trained("refused", problem)
     out, log = run_dir / "out", run_dir / LOG_NAME
-    shutil.rmtree(out, ignore_errors=True)
+    sandbox.remove_tree(out)
     out.mkdir()
     checkpoint = run_dir / job.CHECKPOINT_NAME
     checkpoint.unlink(missing_ok=True)
@@ -70,7 +69,7 @@ def train(
     if failed is None:
         missing = job.take_checkpoint(out, track.checkpoint_bytes_max, checkpoint)
         failed = Failed(missing[0], f"train.py ended, but {missing[1]}") if missing else None
-    shutil.rmtree(out, ignore_errors=True)
+    sandbox.remove_tree(out)
     figures = training.figures
     possible_s = figures.train_wall_s * track.threads
     return Trained(

@@ -179,6 +179,12 @@ def _children(database: Database, key: str) -> list[ResultRow]:
     return _results(database, "WHERE x.parent = ? ORDER BY x.no LIMIT ?", [bytes.fromhex(key), LINEAGE_MAX])
 
 
+def frozen_from(database: Database, author: str) -> int | None:
+    """Returns the number from which an author is frozen, or None."""
+    row = database.row(f"SELECT from_seq FROM frozen WHERE author = {_NAME}", (author,))
+    return int(row[0]) if row else None
+
+
 def stats(database: Database, track: str) -> Stats:
     """Returns a track's figures."""
     by_status: dict[str, int] = {}

@@ -141,6 +141,9 @@ class Stats:
 
 
 _WHERE_ABSENT: dict[str, Any] = {"agent": "", "proposer": "", "scope": "", "change": (), "evidence": ()}
+_NAMES: dict[type, tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind)) for kind in (ResultRow, ClaimRow, HypothesisRow, InsightRow)
+}
 _FLOATS = frozenset(field.name for field in fields(ResultRow) if str(field.type).startswith("float"))
 
 
@@ -159,14 +162,14 @@ def build(kind: type[_Row], record: Record, received_ms: int, **derived: Any) ->
     """Returns a row of a kind from a record's envelope and body, and the derived fields given by name."""
     values: dict[str, Any] = {"id": record.id, "author": record.author, "seq": record.seq}
     values |= {"created_ms": record.time_ms, "received_ms": received_ms, **derived}
-    for field in fields(kind):  # type: ignore[arg-type]
-        if field.name not in values:
-            value = record.body.get(field.name, _WHERE_ABSENT.get(field.name))
+    for name in _NAMES[kind]:
+        if name not in values:
+            value = record.body.get(name, _WHERE_ABSENT.get(name))
             if isinstance(value, list):
                 value = tuple(value)
-            elif value is not None and field.name in _FLOATS:
+            elif value is not None and name in _FLOATS:
                 value = float(value)  # JSON writes 2.0 as 2 if it likes
-            values[field.name] = value
+            values[name] = value
     return kind(**values)
 
 

@@ -64,7 +64,8 @@ class Store:
         try:
             self._database.check(thorough=False)
             if migrate(self._database, network, DERIVATION):
-                self.rebuild()
+                with self._changing(durable=True):
+                    derive(self._database, self._tables, network)
         except BaseException:
             self._database.close()
             raise
@@ -303,6 +304,10 @@ class Store:
     def lineage(self, record_id: str) -> tuple[list[ResultRow], list[ResultRow]]:
         """Returns a result's ancestors, the nearest first, and its descendants, generation by generation."""
         return queries.lineage(self._database, record_id)
+
+    def frozen_from(self, author: str) -> int | None:
+        """Returns the sequence number from which an author counts for nothing, having signed one number twice."""
+        return queries.frozen_from(self._database, author)
 
     def stats(self, track: str) -> Stats:
         """Returns a track's figures, by status and by author."""

@@ -229,6 +229,16 @@ def test_lineage_and_the_flag_of_descendants(store: Store) -> None:
     assert all(store.result(one.id).flags == ("descends from retracted",) for one in (*chain[1:], side))
 
 
+def test_an_author_who_forks_is_frozen(store: Store) -> None:
+    mine = store.append(ME, "result", result(value=1.5))
+    assert store.frozen_from(ME.peer_id) is None
+    store.ingest([record(0, 1, "result", result(value=1.4)).raw])
+    assert store.frozen_from(ME.peer_id) == 1
+    assert store.best(TRACK) is None
+    assert store.leaderboard(TRACK) == []
+    assert store.result(mine.id).flags == ("frozen",)
+
+
 def test_another_networks_file_is_refused(path: Path) -> None:
     Store(path, NETWORK).close()
     with pytest.raises(StoreError, match="choose another home"):

@@ -4,7 +4,7 @@ Texts are cut to the lengths that records allow here, so that a proposer's long 
 """
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ensue.kinds import AGENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, REASON_CHARS_MAX, Change, Claim, Expectation, Result
@@ -33,7 +33,7 @@ def claim(plan: Plan, track: Track, source_sha256: str, *, ttl_s: int, agent: st
         parent=plan.parent.id if plan.parent else None,
         source=source_sha256,
         description=cut(proposal.description, DESCRIPTION_CHARS_MAX),
-        change=[Change.model_validate(change) for change in proposal.change],
+        change=_changes(proposal.change),
         expectation=Expectation(mean=proposal.mean or 0.0, sd=proposal.sd or 0.0) if expected else None,
         hypothesis=proposal.hypothesis,
         ttl_s=ttl_s,
@@ -91,8 +91,12 @@ def result(
         source_bytes=facts["source_bytes"],
         log=facts["log"],
         description=entry.description,
-        change=[Change.model_validate(change) for change in entry.change],
+        change=_changes(entry.change),
         reason=cut(reason, REASON_CHARS_MAX) if reason else None,
         agent=entry.agent,
         proposer=entry.proposer,
     )
+
+
+def _changes(change: Iterable[Mapping[str, Any]]) -> list[Change]:
+    return [Change(**one) for one in change]

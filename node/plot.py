@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -95,18 +96,20 @@ def draw(rows: Sequence[ResultRow], path: Path, *, title: str) -> None:
     looks: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "autoresearch", "text.parse_math": False}
     with matplotlib.rc_context(looks), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for a letter that no font has
+        scratch = path.with_name(f".{path.name}.unfinished")
         figure, axes = pyplot.subplots(figsize=SIZE_INCHES, layout="constrained")
         try:
             stairs = [step.value for step in staircase(rows)]
             _fill(axes, rows, limits(values, rows[0].direction, stairs), title)
             metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
-            scratch = path.with_name(f".{path.name}.unfinished")
             figure.savefig(scratch, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH, metadata=metadata)
             scratch.replace(path)
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}): choose another with --output") from error
         finally:
             pyplot.close(figure)
+            with suppress(OSError):  # it is there only where the picture failed
+                scratch.unlink()
 
 
 def _fill(axes: Axes, rows: Sequence[ResultRow], bounds: tuple[float, float], title: str) -> None:

@@ -123,7 +123,7 @@ def test_publishing_while_another_process_writes(research, program):
         research.add("discarded", 1.7, f"X = {number}\n", f"x {number}")
     for thread in threads:
         thread.join()
-    assert [one.returncode for one in done] == [0, 0, 0]
+    assert [(one.returncode, one.stderr) for one in done] == [(0, "")] * 3
     with Store(research.home.database, research.store.network) as store:
         mine = [record.seq for record in store.records(author=research.identity.peer_id)]
     assert sorted(mine) == list(range(1, 31))

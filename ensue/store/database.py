@@ -112,20 +112,18 @@ class Database:
         A transaction that is not durable survives the end of a process, but the newest may be lost with the power.
         """
         with self._lock:
-            with _explained(self.path):
-                if not durable:
-                    self._connection.execute("PRAGMA synchronous=NORMAL")
-                self._connection.execute("BEGIN IMMEDIATE")
+            if not durable:
+                self.run("PRAGMA synchronous=NORMAL")
             try:
+                self.run("BEGIN IMMEDIATE")
                 yield
-                with _explained(self.path):
-                    self._connection.execute("COMMIT")
+                self.run("COMMIT")
             except BaseException:
                 self._roll_back()
                 raise
             finally:
                 if not durable:
-                    self._connection.execute("PRAGMA synchronous=FULL")
+                    self.run("PRAGMA synchronous=FULL")
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -142,8 +140,7 @@ class Database:
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:  # a full disk ends a transaction by itself
-            with _explained(self.path):
-                self._connection.execute("ROLLBACK")
+            self.run("ROLLBACK")
 
     def check(self, *, thorough: bool) -> None:
         """Raises StoreDamaged where the file's pages contradict each other.

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,23 @@ def test_kill_9_while_writing(path: Path, round_: int) -> None:
             assert store.local_get("done") == f"{life} {log[-1].body['seed']}"  # the note moved with the record
             assert len(store.outbox(limit=100_000)) == len(log)
             store.check()
+            assert store.rebuild(check=True).equal
+
+
+def test_kill_9_while_a_file_is_made(tmp_path: Path) -> None:
+    code = "import sys; from ensue.store import Store; print(1, flush=True); Store(sys.argv[1], sys.argv[2])"
+    dice = random.Random(7)
+    for number in range(6):
+        path = tmp_path / str(number)
+        process = subprocess.Popen([sys.executable, "-c", code, str(path), NETWORK], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(dice.random() * 0.03)  # the moment of the fault, not a wait for anything
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        with Store(path, NETWORK) as store:
+            assert store.append(ME, "insight", insight()).seq == 1
             assert store.rebuild(check=True).equal
 
 

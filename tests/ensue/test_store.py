@@ -352,6 +352,22 @@ def test_threads_share_one_store(store: Store) -> None:
     assert store.count() == 30
 
 
+def test_own_records_wait_for_the_disk_again_after_writes_that_did_not(store: Store, path: Path) -> None:
+    full = 2
+    store.ingest([record(1, 1, "insight", insight()).raw])
+    store.local_set("status", "x", durable=False)
+    assert store._database.pragma("synchronous") == full
+    store._database.run("PRAGMA busy_timeout = 1")
+    with sqlite3.connect(path) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="Another process"):
+            store.local_set("status", "y", durable=False)
+    connection.close()
+    assert store._database.pragma("synchronous") == full
+    store.local_set("status", "y")
+    assert store.local_get("status") == "y"
+
+
 def test_a_reader_is_not_held_up_by_a_writer(path: Path) -> None:
     with Store(path, NETWORK) as store, Store(path, NETWORK) as reader:
         made = store.append(ME, "result", result())

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.sandbox.bounds import Level, Limits, Mount
+from experiments.sandbox.launch import LAUNCHER
 from experiments.sandbox.visible import View
 
-LAUNCHER = "/run/launch.py"
 INNER_UID = 65534  # inside a user namespace; on the host it is the owner of the node
 TMPFS_INSIDE = ("/scratch", "/tmp")
 HIDDEN_BYTES = 4096  # of the empty folder that covers a hidden one

@@ -4,6 +4,7 @@ Version 2, version 1 and the hybrid of both are the same here: a list of folders
 the choice of limits. Rejected: asking systemd for a scope, which needs a session bus that containers lack.
 """
 
+import functools
 import itertools
 import os
 import re
@@ -16,7 +17,8 @@ from experiments.sandbox import tree
 from experiments.sandbox.bounds import Limits
 
 PREFIX = "autoresearch-"
-V1_WANTED = ("memory", "pids", "cpuacct", "freezer")
+V1_WANTED = ("memory", "cpuacct", "freezer")
+V2_BRINGS = frozenset({"cpuacct", "freezer"})  # to every group, whatever its controllers
 EMPTY_S = 5.0
 _counter = itertools.count()
 
@@ -49,22 +51,28 @@ def _own_paths() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def hierarchies() -> list[Hierarchy]:
-    """Returns the places where groups can be created, tried by creating one; empty where there is none."""
+    """Returns the places where groups can be created, tried by creating one; empty where there is none.
+
+    As few as will do: the kernel takes milliseconds to move a process into each. Processes are counted by user instead.
+    """
     try:
         mounts, own = _mounts(), _own_paths()
     except OSError:
         return []
-    found = []
-    for where, kind, options in mounts:
+    found: list[Hierarchy] = []
+    brought: set[str] = set()
+    for where, kind, options in sorted(mounts, key=lambda mount: mount[1], reverse=True):  # version 2 first
         if kind == "cgroup2" and "" in own:
             here = where / own[""]
             # A group with processes can't hand controllers to its children, but its parent may have done so.
             usable = [h for base in (here, here.parent) if (h := _try(base, 2, where)) is not None]
             found += sorted(usable, key=lambda h: -len(h.controllers))[:1]
+            brought |= V2_BRINGS | usable[0].controllers if usable else set()
         elif kind == "cgroup":
             for controller in V1_WANTED:
-                if controller in options and controller in own:
+                if controller in options and controller in own and controller not in brought:
                     hierarchy = _try(where / own[controller], 1, where, controller)
                     found += [hierarchy] if hierarchy else []
     return found

@@ -10,16 +10,18 @@ import base64
 import ctypes
 import json
 import os
-import platform
-import signal
 import struct
 import sys
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # the module itself is too slow to load
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 NEW_MOUNTS, NEW_CGROUP, NEW_UTS, NEW_IPC, NEW_USER, NEW_PIDS, NEW_NET = (
     0x20000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000)
 MS_BIND, MS_REC, MS_PRIVATE, MS_NOSUID, MS_NODEV, MS_NOEXEC = 4096, 16384, 1 << 18, 2, 4, 8
 MNT_DETACH = 2
+SIGKILL = 9
 ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 1, 2, 4
 AT_FDCWD, AT_RECURSIVE = -100, 0x8000
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 1, 22, 38, 2
@@ -31,7 +33,7 @@ INNER_ID = 65534
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def call(name: str, *arguments: Any) -> None:
+def call(name: str, *arguments: "Any") -> None:
     """Calls the C library, with strings as paths; OSError if it fails."""
     passed = [one.encode() if isinstance(one, str) else one for one in arguments]
     if getattr(libc, name)(*passed) < 0:
@@ -62,7 +64,7 @@ def leave(user: bool) -> None:
                 target.write(text)
 
 
-def furnish(plan: dict[str, Any]) -> None:
+def furnish(plan: "dict[str, Any]") -> None:
     """Builds the script's root in a fresh memory folder, and makes it the root of everything."""
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     mount("tmpfs", BASE, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
@@ -108,7 +110,7 @@ def show(source: str, target: str, use: str) -> None:
 
 def pivot(new: str, old: str) -> None:
     """Makes `new` the root and puts the old one at `old`."""
-    call("syscall", ctypes.c_long(PIVOT_ROOT[platform.machine()]), new, old)
+    call("syscall", ctypes.c_long(PIVOT_ROOT[os.uname().machine]), new, old)
 
 
 def filter_calls(program: bytes) -> None:
@@ -125,10 +127,10 @@ def control(option: int, value: int) -> None:
 
 def die_with_parent() -> None:
     """Asks the kernel to kill this process when the one that started it ends."""
-    control(PR_SET_PDEATHSIG, signal.SIGKILL)
+    control(PR_SET_PDEATHSIG, SIGKILL)
 
 
-def inside(plan: dict[str, Any], command: list[str], alive: int) -> NoReturn:
+def inside(plan: "dict[str, Any]", command: list[str], alive: int) -> "NoReturn":
     """Goes on as the first process of the new PID namespace: mounts, filters, becomes the launcher."""
     die_with_parent()
     if os.read(alive, 1) != b"\n":

@@ -1,20 +1,24 @@
 """The first process inside a sandbox: starts the script with fewer rights than its own, and ends with it.
 
-Runs as a file of its own (`python -I -S launch.py CONFIG COMMAND…`), so it imports the standard library only. Being
-number 1 of its PID namespace, its end is everybody's end. Rejected: bubblewrap's own first process, whose memory a
-script of the same user can write to, which frees it from dying with the node.
+Runs as a file of its own (`python -I -S launch.py UID CWD FDS LIMITS COMMAND…`). It imports next to nothing, no json,
+typing or signal: they cost more than all the rest. Being number 1 of its PID namespace, its end is everybody's end.
+Rejected: bubblewrap's own first process, whose memory a script of the same user can write to, which frees it from dying
+with the node.
 """
 
 import ctypes
-import json
 import os
 import resource
-import signal
 import sys
-from typing import Any, NoReturn
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+LAUNCHER = "/run/launch.py"  # where this file is shown inside
 PR_SET_DUMPABLE = 4
 LIKELY_VICTIM = "1000"  # when the machine is out of memory, the kernel takes the script first
+SAME_USER = "-"
 
 
 def drop(uid: int, gid: int) -> None:
@@ -53,28 +57,27 @@ def close_itself() -> None:
         raise OSError(ctypes.get_errno(), "cannot close itself to the script")
 
 
-def become(command: list[str], config: dict[str, Any]) -> NoReturn:
+def become(command: list[str], uid: str, cwd: str, limits: dict[str, int]) -> "NoReturn":
     """Gives up rights, sets limits and becomes the command."""
-    if config["uid"] is not None:
-        drop(config["uid"], config["gid"])
-    os.chdir(config["cwd"])
-    limit(config["limits"])
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    if uid != SAME_USER:
+        drop(int(uid), int(uid))
+    os.chdir(cwd)
+    limit(limits)
     os.execve(command[0], command, dict(os.environ))
 
 
 def main() -> None:
-    """Reads the configuration from the first argument, starts the command in the rest, ends with its status."""
-    config, command = json.loads(sys.argv[1]), sys.argv[2:]
-    close_others(config["fds"])
+    """Starts the command and ends with its status. FDS is like `3,7`, LIMITS like `RLIMIT_CORE=0,RLIMIT_NOFILE=64`."""
+    uid, cwd, kept, limits = sys.argv[1:5]
+    close_others([int(fd) for fd in kept.split(",") if fd])
     os.umask(0o022)
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(LIKELY_VICTIM)
     close_itself()
     script = os.fork()
     if script == 0:
-        become(command, config)
+        pairs = (pair.split("=") for pair in limits.split(",") if pair)
+        become(sys.argv[5:], uid, cwd, {name: int(value) for name, value in pairs})
     close_others([])
     while True:
         pid, status = os.wait()  # orphans as well

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.sandbox.bounds import Level, Limits, Mount
+from experiments.sandbox.launch import LAUNCHER
 from experiments.sandbox.visible import View
 
-LAUNCHER = "/run/launch.py"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 DEVICE_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
                 "stderr": "/proc/self/fd/2"}

@@ -4,7 +4,9 @@ The supervisor polls `cpu_s` and `check` some ten times a second and kills. Leav
 Rejected: a watchdog thread that kills on its own, so that the reason of a death would have two owners.
 """
 
+import contextlib
 import os
+import select
 import signal
 import subprocess
 import time
@@ -14,6 +16,7 @@ from ensue.errors import ExperimentError
 from experiments.sandbox import tree
 from experiments.sandbox.bounds import MIB, Limits
 from experiments.sandbox.cgroup import Group
+from experiments.sandbox.launch import LAUNCHER
 from experiments.sandbox.output import Output
 
 GONE_S = 10.0  # for a killed tree to vanish
@@ -50,10 +53,17 @@ class Sandboxed:
 
     def wait(self, timeout_s: float) -> int | None:
         """Returns the exit status as soon as there is one, None when `timeout_s` passed before."""
-        try:
-            return self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return None
+        if self._process.poll() is None:
+            # A process descriptor tells at once; the standard library would look again and again.
+            with contextlib.suppress(ProcessLookupError):
+                fd = os.pidfd_open(self.pid)
+                try:
+                    ended = select.poll()
+                    ended.register(fd, select.POLLIN)
+                    ended.poll(max(0.0, timeout_s) * 1000)
+                finally:
+                    os.close(fd)
+        return self._process.poll()
 
     def cpu_s(self) -> float:
         """Returns the processor seconds that the whole tree has used, ended processes included; never decreases.
@@ -83,11 +93,13 @@ class Sandboxed:
 
     def _tmpfs(self) -> tuple[int, int]:
         """Bytes and files in the folders that live in memory; zeros where the host may not look."""
-        inside = next((one.pid for one in reversed(tree.descendants(self.pid)) if one.pid != self.pid), None)
+        roots = [Path(f"/proc/{one.pid}/root") for one in reversed(tree.descendants(self.pid)) if one.pid != self.pid]
         used_bytes = files = 0
+        # On its way in, a process still has the root of the host.
+        inside = next((root for root in roots if os.path.lexists(f"{root}{LAUNCHER}")), None)
         for folder in ("scratch", "tmp", "dev/shm") if inside else ():
             try:
-                figures = os.statvfs(f"/proc/{inside}/root/{folder}")
+                figures = os.statvfs(f"{inside}/{folder}")
             except OSError:
                 continue
             used_bytes += (figures.f_blocks - figures.f_bfree) * figures.f_frsize

@@ -18,6 +18,7 @@ from ensue.errors import ExperimentError, SandboxUnavailable
 from experiments.sandbox import bubblewrap, cgroup, namespaces, seccomp, tree
 from experiments.sandbox.bounds import Level, Limits, Mount
 from experiments.sandbox.devices import devices
+from experiments.sandbox.launch import LAUNCHER, SAME_USER
 from experiments.sandbox.output import Output
 from experiments.sandbox.sandboxed import Sandboxed
 from experiments.sandbox.visible import interpreter, view
@@ -62,8 +63,9 @@ def start(
         out.mkdir(parents=True, exist_ok=True)
         if uid is not None:
             os.chown(out, uid, uid)
-    config = {"uid": uid, "gid": uid, "fds": sorted(fds), "cwd": cwd, "limits": _rlimits(level, limits, device)}
-    launcher = [interpreter(), "-I", "-S", bubblewrap.LAUNCHER, json.dumps(config), *argv]
+    bounds = ",".join(f"{name}={bound}" for name, bound in _rlimits(level, limits, device).items())
+    launcher = [interpreter(), "-I", "-S", LAUNCHER, SAME_USER if uid is None else str(uid), cwd,
+                ",".join(map(str, fds)), bounds, *argv]
     # Memory without a process goes uncounted where there is no control group, but a GPU's driver can't do without.
     hoards = "cgroup" in level.features or device != "cpu"
     calls = seccomp.program(hoards=hoards) if "seccomp" in level.features else None

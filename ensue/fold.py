@@ -22,6 +22,8 @@ PLACES = {"kept": 0, "discarded": 1}
 """Order on a leaderboard before the value decides: kept, then discarded; every other status comes last."""
 PLACE_UNMEASURED = 2
 
+_NEVER = 2**62  # beyond every sequence number
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -107,56 +109,95 @@ def score(result: Result) -> float | None:
 
 
 def fold(records: Iterable[Record]) -> State:
-    """Returns the state of a set of records; order and repetition do not matter. Linear in their number."""
-    known = {record.id: record for record in records}
-    bodies = {key: _body(record) for key, record in known.items()}
+    """Returns the state of a set of records; order and repetition do not matter.
+
+    Time is linear in their number, and so is memory, at under 1 kB a record: bodies are not kept.
+    """
+    pool: dict[str, str] = {}
+    known: dict[str, _Fact] = {}
+    for record in records:
+        if record.id not in known:
+            known[record.id] = _fact(record, pool)
     frozen = _frozen(known.values())
-    retracted = set(_retracted(known, bodies, frozen))
+    retracted = set(_retracted(known, frozen))
 
     def standing(key: str, tainted: bool = False) -> Standing:
-        record = known[key]
-        return Standing(key in retracted, record.seq >= frozen.get(record.author, record.seq + 1), tainted)
+        fact = known[key]
+        return Standing(key in retracted, fact.seq >= frozen.get(fact.author, _NEVER), tainted)
 
-    results = {key: body for key, body in bodies.items() if isinstance(body, Result)}
-    parents = {key: body.parent for key, body in results.items() if body.parent in results}
+    results = {key: fact for key, fact in known.items() if fact.role is Result}
+    parents = {key: fact.parent for key, fact in results.items() if fact.parent is not None and fact.parent in results}
     tainted = _tainted(retracted & results.keys(), parents)
     standings = {key: standing(key, key in tainted) for key in results}
-    answered = {
-        body.claim
-        for key, body in results.items()
-        if not standings[key].frozen and body.claim in known and known[body.claim].author == known[key].author
-    }
-    claims = {
-        key: standing(key).counts and key not in answered for key, body in bodies.items() if isinstance(body, Claim)
-    }
-    tried = _tried(known, bodies, {key: body for key, body in results.items() if standings[key].counts})
+    counting = {key: fact for key, fact in results.items() if standings[key].counts}
+    answered = {fact.claim for key, fact in results.items() if not standings[key].frozen and _answers(fact, known)}
+    tried = Counter(
+        known[fact.claim].hypothesis for fact in counting.values() if fact.claim is not None and _answers(fact, known)
+    )
     heads: dict[str, int] = {}
-    for record in known.values():
-        heads[record.author] = max(record.seq, heads.get(record.author, 0))
-    counting = {key: (known[key].author, body) for key, body in results.items() if standings[key].counts}
+    for fact in known.values():
+        heads[fact.author] = max(fact.seq, heads.get(fact.author, 0))
     return State(
-        kinds={key: record.kind for key, record in known.items()},
+        kinds={key: fact.kind for key, fact in known.items()},
         heads=heads,
         frozen=frozen,
         results=standings,
-        parents={key: parent for key, parent in parents.items() if parent is not None},
+        parents=parents,
         bests=_bests(counting),
-        claims=claims,
-        hypotheses={key: (standing(key), tried[key]) for key, body in bodies.items() if isinstance(body, Hypothesis)},
-        insights={key: standing(key) for key, body in bodies.items() if isinstance(body, Insight)},
-        counts=Counter((body.track, author, body.status) for author, body in counting.values()),
+        claims={key: standing(key).counts and key not in answered for key, fact in known.items() if fact.role is Claim},
+        hypotheses={key: (standing(key), tried[key]) for key, fact in known.items() if fact.role is Hypothesis},
+        insights={key: standing(key) for key, fact in known.items() if fact.role is Insight},
+        counts=Counter((fact.track, fact.author, fact.status) for fact in counting.values()),
     )
 
 
-def _body(record: Record) -> Body | None:
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    """What the rules need of a record; `role` is None where the kind is unknown or the body breaks its rules."""
+
+    author: str
+    seq: int
+    kind: str
+    role: type[Body] | None
+    track: str = ""
+    status: str = ""
+    score: float | None = None
+    hardware_class: str = ""
+    claim: str | None = None
+    parent: str | None = None
+    hypothesis: str | None = None
+    target: str | None = None
+
+
+def _fact(record: Record, pool: dict[str, str]) -> _Fact:
+    def shared(text: str) -> str:
+        return pool.setdefault(text, text)
+
     try:
-        return parse_body(record.kind, record.body)
+        body = parse_body(record.kind, record.body)
     except InvalidBody:
-        return None  # kept like a kind that is unknown
+        body = None  # kept like a kind that is unknown
+    author, kind = shared(record.author), shared(record.kind)
+    if isinstance(body, Result):
+        return _Fact(
+            *(author, record.seq, kind, Result, shared(body.track), shared(body.status), score(body)),
+            *(shared(body.hardware_class), body.claim, body.parent),
+        )
+    if isinstance(body, Claim):
+        return _Fact(author, record.seq, kind, Claim, hypothesis=body.hypothesis)
+    if isinstance(body, Retraction):
+        return _Fact(author, record.seq, kind, Retraction, target=body.target)
+    return _Fact(author, record.seq, kind, None if body is None else type(body))
 
 
-def _frozen(records: Iterable[Record]) -> dict[str, int]:
-    numbers = Counter((record.author, record.seq) for record in records)
+def _answers(result: _Fact, known: Mapping[str, _Fact]) -> bool:
+    """Whether the claim that a result names is a claim of its own author."""
+    claim = known.get(result.claim) if result.claim is not None else None
+    return claim is not None and claim.role is Claim and claim.author == result.author
+
+
+def _frozen(facts: Iterable[_Fact]) -> dict[str, int]:
+    numbers = Counter((fact.author, fact.seq) for fact in facts)
     frozen: dict[str, int] = {}
     for (author, seq), times in numbers.items():
         if times > 1:
@@ -164,22 +205,18 @@ def _frozen(records: Iterable[Record]) -> dict[str, int]:
     return frozen
 
 
-def _retracted(
-    known: Mapping[str, Record], bodies: Mapping[str, Body | None], frozen: Mapping[str, int]
-) -> Iterator[str]:
-    for key, body in bodies.items():
-        if isinstance(body, Retraction) and body.target in known:
-            record = known[key]
-            own = known[body.target].author == record.author
-            if own and record.seq < frozen.get(record.author, record.seq + 1):
-                yield body.target
+def _retracted(known: Mapping[str, _Fact], frozen: Mapping[str, int]) -> Iterator[str]:
+    for fact in known.values():
+        if fact.target is not None and fact.target in known:
+            own = known[fact.target].author == fact.author
+            if own and fact.seq < frozen.get(fact.author, _NEVER):
+                yield fact.target
 
 
-def _tainted(retracted: Iterable[str], parents: Mapping[str, str | None]) -> set[str]:
+def _tainted(retracted: Iterable[str], parents: Mapping[str, str]) -> set[str]:
     children: dict[str, list[str]] = {}
     for child, parent in parents.items():
-        if parent is not None:
-            children.setdefault(parent, []).append(child)
+        children.setdefault(parent, []).append(child)
     tainted: set[str] = set()
     waiting = list(retracted)
     while waiting:
@@ -190,24 +227,12 @@ def _tainted(retracted: Iterable[str], parents: Mapping[str, str | None]) -> set
     return tainted
 
 
-def _tried(
-    known: Mapping[str, Record], bodies: Mapping[str, Body | None], counting: Mapping[str, Result]
-) -> Counter[str]:
-    tried: Counter[str] = Counter()
-    for key, result in counting.items():
-        claim = bodies.get(result.claim) if result.claim is not None else None
-        if isinstance(claim, Claim) and claim.hypothesis is not None and result.claim is not None:
-            tried[claim.hypothesis] += known[result.claim].author == known[key].author
-    return tried
-
-
-def _bests(counting: Mapping[str, tuple[str, Result]]) -> dict[tuple[str, str, str], str]:
+def _bests(counting: Mapping[str, _Fact]) -> dict[tuple[str, str, str], str]:
     found: dict[tuple[str, str, str], tuple[float, str]] = {}
-    for key, (author, body) in counting.items():
-        value = score(body)
-        if body.status != "kept" or value is None:
+    for key, fact in counting.items():
+        if fact.status != "kept" or fact.score is None:
             continue
-        for scope, name in (("all", ""), ("class", body.hardware_class), ("author", author)):
-            place = (body.track, scope, name)
-            found[place] = min((value, key), found.get(place, (value, key)))
+        for scope, name in (("all", ""), ("class", fact.hardware_class), ("author", fact.author)):
+            place = (fact.track, scope, name)
+            found[place] = min((fact.score, key), found.get(place, (fact.score, key)))
     return {place: key for place, (_, key) in found.items()}

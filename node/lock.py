@@ -6,11 +6,14 @@ ever left behind. Commands that only read or publish need no lock; the replica s
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ensue.errors import AlreadyRunning
+
+LOOK_S = 0.5  # how long a refusal must last
 
 
 class NodeLock:
@@ -19,17 +22,27 @@ class NodeLock:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._fd)
+        if not self._taken():
+            owner = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            self.close()
             raise AlreadyRunning(
-                f"a node already runs on {path.parent} (process {holder}): stop it first, "
+                f"a node already runs on {path.parent} (process {owner}): stop it first, "
                 "or give this one another AUTORESEARCH_HOME"
-            ) from None
+            )
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def _taken(self) -> bool:
+        """Take the lock; a `holder` that only looks has it for an instant, so a refusal counts when it lasts."""
+        deadline = time.monotonic() + LOOK_S
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(LOOK_S / 20)
 
     def __enter__(self) -> Self:
         return self

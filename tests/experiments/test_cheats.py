@@ -47,7 +47,7 @@ CHEATS = {
 WORTH_THE_SAME = (
     "floods_channel", "prints_fake_metric", "searches_data", "unnormalised", "writes_training_data", "writes_weights",
 )  # fmt: skip
-QUICK = {"setup_s": 8.0, "budget_s": 2.0, "score_s_max": 8.0, "probes": 64}
+QUICK = {"setup_s": 20.0, "budget_s": 2.0, "score_s_max": 8.0, "probes": 64}
 
 
 def source(name: str) -> bytes:
@@ -130,7 +130,7 @@ def load_model(checkpoint, device):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["honest_gpt", "honest_conv"])
 def test_honest_networks_are_believed(bench, name):
-    trained, outcome = bench.measure(source(name))
+    trained, outcome = bench.measure(source(name), setup_s=120.0)
     assert trained.tokens_reported > 0
     assert outcome.status == "scored", outcome
     assert outcome.value < HONEST_VALUE

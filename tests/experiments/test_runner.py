@@ -102,7 +102,7 @@ def test_the_owner_can_stop_a_run(bench, bigram, clock, wish):
     spin = "while run.time_left() > -1:\n        pass"
     trained, run = bench.train(before_end(bigram, spin), control=control, clock=clock, budget_s=30.0)
     assert trained.status == "abandoned"
-    assert time.monotonic() - asked[-1] < 2
+    assert time.monotonic() - asked[-1] < 5
     assert run.score(trained).status == "abandoned"
 
 
@@ -134,9 +134,9 @@ def test_the_owner_can_stop_a_run_that_is_held(bench, bigram):
 
 def test_a_wall_clock_ends_in_real_time(bench, bigram):
     spin = "while run.time_left() > 0:\n        pass\n    save_file({'table': np.zeros((2, 2))}, run.checkpoint)"
-    trained, _ = bench.train(before_end(bigram, spin), clock="wall", budget_s=1.0, save_s=0.3)
+    trained, _ = bench.train(before_end(bigram, spin), clock="wall", budget_s=3.0, save_s=2.0)
     assert trained.status == "trained"
-    assert 0.6 < trained.train_wall_s < 1.0
+    assert 0.9 < trained.train_wall_s < 3.0
 
 
 @pytest.mark.parametrize(

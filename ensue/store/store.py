@@ -65,7 +65,7 @@ class Store:
             self._database.check(thorough=False)
             if migrate(self._database, network, DERIVATION):
                 with self._changing(durable=True):
-                    derive(self._database, self._tables, network)
+                    derive(self._database, self._tables)
         except BaseException:
             self._database.close()
             raise
@@ -334,7 +334,7 @@ class Store:
         """
         if not check:
             with self._changing(durable=True):
-                derive(self._database, self._tables, self.network)
+                derive(self._database, self._tables)
         return compare(self._database, self.network)
 
     def check(self) -> None:

@@ -1,7 +1,7 @@
 """The proposer that needs nothing but a processor: Optuna suggests, a Gaussian process expects and chooses.
 
 All trials are told to Optuna's tree-structured Parzen estimator (Bergstra et al., 2011). Its suggestions, and steps
-around the parent, become moves of one to three knobs; the one with the highest expected improvement is proposed.
+around the parent, become moves of one to three knobs; the one most likely to gain is proposed.
 Whole new settings were rejected: nobody learns from ten constants that changed at once.
 """
 
@@ -21,9 +21,8 @@ from experiments.proposers.base import Context, Proposal, Trial, from_idea, idea
 from experiments.proposers.space import Array, Mask, Seen, Setting, Space
 from experiments.proposers.surrogate import Surrogate
 
+SINGLE_UNTIL = 4  # measured values, before moves of several knobs are thought of
 ASKS = 3  # joint suggestions taken from Optuna for one proposal
-MOVES_TOGETHER_MAX = 3
-SINGLE_UNTIL = 4  # measured values before moves of several knobs are thought of
 TOP_SINGLES = 12
 TOP_TRIPLES = 6
 CHECKS_MAX = 1000  # candidates held against the memory before the space counts as used up
@@ -31,6 +30,7 @@ RANDOM_DRAWS_MAX = 400
 SAME_POINT = 1e-9
 FAILURE_REACH = 0.1  # how far around a failed trial, in units of a knob's range, another failure is to be feared
 TIE_BREAK = 1e-3
+KEPT_AT = 2.0  # standard deviations of a run's noise, from where on a gain is worth a run
 
 
 class OptunaProposer:
@@ -90,31 +90,25 @@ def _expect(
 def _ranked(
     ctx: Context, space: Space, seen: Seen, model: Surrogate | None, sign: float, rng: np.random.Generator
 ) -> list[Setting]:
-    """Return candidate moves, the most promising first."""
+    """Return candidate moves, the most promising first; only moves that promise a gain each are made together."""
     singles = space.single_moves(rng)
-    together: list[Setting] = []
     for suggestion in _suggestions(ctx, space, seen, sign, rng):
         singles += [{name: value} for name, value in suggestion.items()]
-        names = list(suggestion)
-        for count in (2, 3):
-            for _ in range(6):
-                chosen = rng.permutation(len(names))[:count]
-                together.append({names[i]: suggestion[names[i]] for i in chosen})
     if model is None:
         return [singles[i] for i in rng.permutation(len(singles))]
-    gain = _promise(model, space, seen, singles, rng)
-    order = np.argsort(-gain, kind="stable")
-    if int(np.isfinite(seen.values).sum()) < SINGLE_UNTIL:
-        return [singles[i] for i in order]
+    promise, gain = _promise(model, space, seen, singles, ctx.noise_sd, rng)
+    if np.isfinite(seen.values).sum() < SINGLE_UNTIL:
+        return [singles[i] for i in np.argsort(-promise, kind="stable")]
     best_of: dict[str, Setting] = {}
-    for i in order:
-        best_of.setdefault(next(iter(singles[i])), singles[i])
+    for i in np.argsort(-promise, kind="stable"):
+        if gain[i] > 0:
+            best_of.setdefault(next(iter(singles[i])), singles[i])
     top = list(best_of.values())[:TOP_SINGLES]
-    together += [left | right for left, right in combinations(top, 2)]
+    together = [left | right for left, right in combinations(top, 2)]
     together += [a | b | c for a, b, c in combinations(top[:TOP_TRIPLES], 3)]
-    everything = singles + [setting for setting in together if setting]
-    gain = _promise(model, space, seen, everything, rng)
-    return [everything[i] for i in np.argsort(-gain, kind="stable")]
+    everything = singles + together
+    promise, _ = _promise(model, space, seen, everything, ctx.noise_sd, rng)
+    return [everything[i] for i in np.argsort(-promise, kind="stable")]
 
 
 def _suggestions(ctx: Context, space: Space, seen: Seen, sign: float, rng: np.random.Generator) -> Iterator[Setting]:
@@ -151,16 +145,20 @@ def _suggestions(ctx: Context, space: Space, seen: Seen, sign: float, rng: np.ra
         yield setting
 
 
-def _promise(model: Surrogate, space: Space, seen: Seen, settings: list[Setting], rng: np.random.Generator) -> Array:
-    """Return the expected improvement on the parent of each setting, times the chance that it runs at all."""
+def _promise(
+    model: Surrogate, space: Space, seen: Seen, settings: list[Setting], noise_sd: float, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Return the chance (m,) that each setting runs and gains what stands out of the noise, and the gain expected (m,).
+
+    Expected improvement was rejected: it likes leaps, which a script that people have tuned rarely rewards. On bowls of
+    twenty knobs its first five proposals held a gain one time in four, these three times in five.
+    """
     points = np.array([space.point(setting) for setting in settings])
     mean, sd = model.predict(points)
-    target = float(model.predict(space.origin[None, :])[0][0])
-    z = (target - mean) / sd
-    cumulative = 0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2)))
-    density = np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
-    gain = sd * (z * cumulative + density) * _runs(seen, points)
-    return np.asarray(gain * (1 + TIE_BREAK * rng.random(len(settings))))
+    gain = float(model.predict(space.origin[None, :])[0][0]) - mean
+    z = (gain - KEPT_AT * noise_sd) / sd
+    chance = np.array([0.5 * math.erfc(-one / math.sqrt(2)) for one in z]) * _runs(seen, points)
+    return chance * (1 + TIE_BREAK * rng.random(len(settings))), gain
 
 
 def _runs(seen: Seen, points: Array) -> Array:

@@ -24,10 +24,10 @@ LENGTHS = (0.35, 0.7)  # of a curve, in units of a knob's range
 NOMINAL_GAP = 0.4  # how far apart two unordered choices are
 RELATIVE_SCALE = 0.05  # of the metric's value: how much knobs move it over their ranges, before anything is known
 NOISE_SCALE = 20.0  # the same in units of the noise, whichever is more
-CURVES = 1.5  # prior amplitude of all curves together, in units of the scale
+CURVE = 0.6  # prior amplitude of a knob's curve, in units of the scale
 JOINT = 0.5
-BOWL = 1.0  # prior depth of the bowl over a knob's whole range
-BOWL_SPREAD = 0.5
+BOWL = 2.0  # prior depth of the bowl over a knob's whole range
+BOWL_SPREAD = 1.0
 PRIOR_SPREAD = 1.0  # of the logarithms of the amplitudes
 OTHER_CODE = 0.5  # correlation left between scripts whose code differs in more than knobs
 LEVEL = 10.0  # spread of the unknown level: as good as unknown
@@ -52,7 +52,7 @@ class Surrogate:
         self.offset = float(np.median(values))
         targets = (_drawn_in(values, best, self.scale) - self.offset) / self.scale
         dims = points.shape[1]
-        self.prior = np.log([CURVES / math.sqrt(max(1, dims))] * dims + [JOINT, BOWL_SPREAD])
+        self.prior = np.log([CURVE] * dims + [JOINT, BOWL_SPREAD])
         self.log_amplitude, self.length = self.prior, LENGTHS[-1]
         near = np.argsort(((points - origin) ** 2).sum(1), kind="stable")
         if len(values) >= FIT_MIN:

@@ -51,6 +51,34 @@ def test_live_tables_equal_the_fold(delivery: tuple[list[Record], list[Record]],
 
 @given(worlds())
 @settings(max_examples=60, deadline=None)
+def test_rankings_and_bests_are_those_of_the_fold(world: list[Record]) -> None:
+    state = fold(world)
+    track = sha("a")
+    bodies = {one.id: (one, one.body) for one in world if one.id in state.results and state.results[one.id].counts}
+    order = []
+    for key, (one, body) in bodies.items():
+        if body["track"] == track:
+            sign = -1 if body["direction"] == "max" else 1
+            place = {"kept": 0, "discarded": 1}.get(body["status"], 2)
+            order.append((place, sign * (body["value"] or 0), key, one.author, body["hardware_class"]))
+    order.sort()
+    with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "replica", NETWORK) as store:
+        store.ingest(one.raw for one in reversed(world))
+        assert [row.id for row in store.leaderboard(track, limit=99)] == [key for _, _, key, *_ in order]
+        for column, by in ((3, "author"), (4, "class")):
+            firsts = {entry[column]: entry for entry in reversed(order)}
+            board = store.leaderboard(track, by=by)
+            assert [row.id for row in board] == [entry[2] for entry in sorted(firsts.values())]
+        best = store.best(track)
+        assert (best.id if best else None) == state.bests.get((track, "all", ""))
+        waiting = {row.id for name in "ab" for row in store.open_claims(sha(name))}
+        assert waiting == {key for key, is_open in state.claims.items() if is_open}
+        for author in AUTHORS:
+            assert store.frozen_from(author.peer_id) == state.frozen.get(author.peer_id)
+
+
+@given(worlds())
+@settings(max_examples=60, deadline=None)
 def test_the_digest_tells_sets_apart(world: list[Record]) -> None:
     assert len({fold(world[:size]).digest() for size in range(len(world) + 1)}) == len({one.id for one in world}) + 1
 

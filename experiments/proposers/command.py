@@ -73,20 +73,21 @@ class CommandProposer:
             if code != 0:
                 raise ExperimentError(f"The proposer {self.name} ended with exit code {code}; see what it wrote above.")
             taken.seek(0)
-            return _object(self.name, taken.read(ANSWER_BYTES_MAX + 1))
+            return _object(self.name, taken.read(ANSWER_BYTES_MAX))
 
     def _finish(self, process: subprocess.Popen[bytes], taken: IO[bytes]) -> int:
         deadline = time.monotonic() + self.timeout_s
         while True:
+            try:
+                code: int | None = process.wait(_POLL_S)
+            except subprocess.TimeoutExpired:
+                code = None
             if os.fstat(taken.fileno()).st_size > ANSWER_BYTES_MAX:
                 raise ExperimentError(f"The proposer {self.name} wrote more than {ANSWER_BYTES_MAX} bytes; write less.")
-            try:
-                return process.wait(_POLL_S)
-            except subprocess.TimeoutExpired:
-                if time.monotonic() > deadline:
-                    raise ExperimentError(
-                        f"The proposer {self.name} took more than {self.timeout_s:g} s and was stopped."
-                    ) from None
+            if code is not None:
+                return code
+            if time.monotonic() > deadline:
+                raise ExperimentError(f"The proposer {self.name} took more than {self.timeout_s:g} s and was stopped.")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -27,6 +27,7 @@ Setting = dict[str, Scalar]  # what differs from the parent
 STEPS = (0.06, 0.13, 0.27)  # of a knob's range: how far a single move goes
 NEIGHBOURS_SIZE_MAX = 64  # of a whole-number knob whose next neighbours are tried as well
 CHOICES_MAX = 16  # of one knob, tried as moves
+KNOBS_MAX = 48  # moved by the proposer, those with a hint first
 GRID_MAX = 4096  # settings of a small space that are gone through one by one
 
 _LITERAL = r"""-?\s*[\d.][\w.+-]*|True|False|"[^"\n\\]*"|'[^'\n\\]*'"""
@@ -47,7 +48,8 @@ class Space:
     def __init__(self, parent_source: str) -> None:
         found = knobs.read(parent_source)
         self.source = parent_source
-        self.knobs: tuple[Knob, ...] = tuple(knob for knob in found.values() if knob.size > 1)
+        movable = [knob for knob in found.values() if knob.size > 1]
+        self.knobs = tuple(sorted(movable, key=lambda knob: not knob.hinted)[:KNOBS_MAX])
         self.names = [knob.name for knob in self.knobs]
         self.nominal = np.array([_is_nominal(knob) for knob in self.knobs], dtype=bool)
         self.origin = np.array([knob.to_unit(knob.value) for knob in self.knobs])

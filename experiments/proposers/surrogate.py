@@ -18,6 +18,7 @@ Mask = npt.NDArray[np.bool_]
 
 FIT_POINTS_MAX = 64  # nearest the parent, for the amplitudes
 POINTS_MAX = 300  # nearest the parent, for the prediction
+CHUNK_POINTS = 128  # predicted at once: bounds the memory
 FIT_MIN = 4
 FIT_STEPS = 30
 LENGTHS = (0.35, 0.7)  # of a curve, in units of a knob's range
@@ -73,6 +74,10 @@ class Surrogate:
         `alike` (m,) tells which have the parent's code, if not all have.
         """
         own = np.ones(len(points), dtype=bool) if alike is None else alike
+        if len(points) > CHUNK_POINTS:
+            starts = range(0, len(points), CHUNK_POINTS)
+            parts = [self.predict(points[at : at + CHUNK_POINTS], own[at : at + CHUNK_POINTS]) for at in starts]
+            return np.concatenate([mean for mean, _ in parts]), np.concatenate([sd for _, sd in parts])
         across = self._kernel(points, self.points, own, self.alike)
         mean = BOWL * self._bowl(points) + across @ self.weights
         power = np.exp(2 * self.log_amplitude)

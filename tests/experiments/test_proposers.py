@@ -257,6 +257,15 @@ def test_a_thousand_trials_take_less_than_a_second() -> None:
         assert min(took) < 2 * limit_s  # two threads of linear algebra
 
 
+def test_hundreds_of_knobs_are_bounded() -> None:
+    script = "".join(f"A{i} = 1.5\n" for i in range(300)) + "HINTED = 0.5  # [0 .. 1]\n"
+    trials = [Trial(script.replace("A0 = 1.5", f"A0 = {1.5 + i / 1000}"), 1.6, "discarded") for i in range(400)]
+    start = time.process_time()
+    proposal = OptunaProposer().propose(context(script, trials=trials))
+    assert proposal.change
+    assert time.process_time() - start < 10
+
+
 def test_loading_by_name() -> None:
     assert load("optuna").name == "optuna"
     assert load("command:prog --flag").name == "command:prog"

@@ -1,4 +1,4 @@
-"""The device files that a script gets: none for a processor, an allow-list for one NVIDIA GPU.
+"""What a script gets of a device: nothing for a processor, an allow-list of files for one NVIDIA GPU.
 
 Leaves out the driver's libraries, which lie beneath /usr. Rejected: binding /dev, which holds disks and terminals.
 """
@@ -21,6 +21,11 @@ def devices(device: str) -> tuple[str, ...]:
     if index >= len(minors):
         raise SandboxUnavailable(f"There is no NVIDIA GPU number {index} here; choose another with --device.")
     return (*(path for path in NVIDIA_SHARED if Path(path).exists()), f"/dev/nvidia{minors[index]}")
+
+
+def folders(device: str) -> tuple[str, ...]:
+    """Returns the folders that the driver's libraries read besides /usr: how the machine's buses are laid out."""
+    return ("/sys",) if device.startswith("cuda") else ()
 
 
 def device_inside(device: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from ensue.errors import ExperimentError, SandboxUnavailable
 from experiments.sandbox import bubblewrap, cgroup, namespaces, seccomp, tree
 from experiments.sandbox.bounds import Level, Limits, Mount
-from experiments.sandbox.devices import devices
+from experiments.sandbox.devices import devices, folders
 from experiments.sandbox.launch import LAUNCHER, SAME_USER
 from experiments.sandbox.output import Output
 from experiments.sandbox.sandboxed import Sandboxed
@@ -58,6 +58,7 @@ def start(
     """
     for mount in mounts:
         _check_readable(mount.host)
+    mounts = [*mounts, *(Mount(Path(folder), folder) for folder in folders(device))]
     uid = _fresh_uid() if "root" in level.features else None
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -108,6 +109,7 @@ def _spawn(command: list[str], env: dict[str, str], level: Level, limits: Limits
             env=env, cwd="/", pass_fds=fds, start_new_session=True)
     except OSError as error:
         os.close(output_read)
+        os.close(gate_write)
         if group:
             group.remove()
         raise SandboxUnavailable(f"A sandbox could not be started: {error.strerror}.") from error
@@ -132,7 +134,8 @@ def _rlimits(level: Level, limits: Limits, device: str) -> dict[str, int]:
     if "root" not in level.features and _kernel() < NPROC_PER_NAMESPACE:
         processes += sum(one.threads for one in tree.everyone())
     elif "root" not in level.features:
-        processes += 1  # the launcher, which has the same user
+        # The launcher has the same user, and `enter`, unlike bubblewrap, waits inside the user namespace.
+        processes += 2 if level.name == "namespaces" else 1
     bounds = {
         "RLIMIT_NPROC": processes, "RLIMIT_NOFILE": limits.open_files, "RLIMIT_CORE": 0,
         "RLIMIT_FSIZE": max(limits.out_bytes, limits.scratch_bytes, limits.shm_bytes),

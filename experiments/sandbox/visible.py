@@ -51,7 +51,7 @@ def view(hide: Iterable[Path] = ()) -> View:
     shown = tuple(dict.fromkeys(folder for folder in folders if folder != Path("/")))
     hidden = [package / name for package in _package_folders(shown, packages) for name in OUR_PACKAGES]
     hidden += [root for root in (_source_tree(),) if root is not None]
-    hidden += [folder.resolve() for folder in hide]
+    hidden += hide
     return View(shown, tuple(files), tuple(links), tuple(_beneath(hidden, shown)))
 
 
@@ -80,6 +80,13 @@ def _source_tree() -> Path | None:
 
 
 def _beneath(hidden: Iterable[Path], shown: tuple[Path, ...]) -> list[Path]:
-    """Those that exist beneath something shown; outer folders first, and never one that holds what is shown."""
-    found = {path for path in hidden if path.is_dir() and any(path.is_relative_to(folder) for folder in shown)}
+    """Where the hidden folders that exist would be seen, under each name of what is shown; outer folders first.
+
+    Never one that holds something shown: it is not shown as a whole.
+    """
+    found = set()
+    for path in (path.resolve() for path in hidden if path.is_dir()):
+        for folder, real in ((folder, folder.resolve()) for folder in shown):
+            if path.is_relative_to(real):
+                found.add(folder / path.relative_to(real))
     return sorted(path for path in found if not any(folder.is_relative_to(path) for folder in shown))

@@ -116,12 +116,31 @@ print([spec.origin for spec in map(find_spec, {OUR_PACKAGES}) if spec])
     assert set(snippet(code, level=level).text.strip()) <= set("[None, ]")
 
 
-def test_further_folders_can_be_hidden(tmp_path, monkeypatch):
-    packages = Path(view().folders[1])
-    assert str(packages) not in map(str, view().hidden)
-    inner = next(path for path in sorted(packages.rglob("*")) if path.is_dir())
-    assert inner.resolve() in view([inner]).hidden
-    assert tmp_path not in view([tmp_path]).hidden  # nothing shown lies there
+def test_our_packages_are_hidden_wherever_they_are_installed():
+    shown = view()
+    installed = [path for folder in shown.folders if folder.name == "site-packages" for name in OUR_PACKAGES
+                 if (path := folder / name).is_dir()]
+    assert set(installed) <= set(shown.hidden)
+
+
+def test_further_folders_can_be_hidden_under_each_name(tmp_path, monkeypatch):
+    real, link = tmp_path / "python-3", tmp_path / "python"
+    (real / "share" / "data").mkdir(parents=True)
+    link.symlink_to(real)
+    monkeypatch.setattr(sys, "base_prefix", str(link))
+    hidden = view([link / "share" / "data", tmp_path, tmp_path / "nothing"]).hidden
+    assert {real / "share" / "data", link / "share" / "data"} <= set(hidden)
+    assert tmp_path not in hidden  # it isn't shown as a whole
+
+
+def test_a_hidden_folder_is_empty_inside(level):
+    shown = Path(sys.base_prefix).resolve()
+    secret = next(path for path in sorted((shown / "lib").iterdir()) if path.is_dir() and path.name != "python3"
+                  and not str(os.__file__).startswith(str(path)))
+    code = f"import os; print(os.listdir({str(secret)!r}), len(os.listdir({str(secret.parent)!r})) > 0)"
+    with start([interpreter(), "-c", code], level=level, limits=SMALL, hide=[secret]) as running:
+        assert running.wait(20) == 0
+        assert running.output() == b"[] True\n"
 
 
 def test_output_keeps_head_and_tail(level):

@@ -2,10 +2,9 @@
 
 from ensue.blobs import Blob
 from ensue.search import Hit
-from ensue.store.rebuild import RebuildReport
-from ensue.store.repair import RepairReport, repair
+from ensue.store.reports import IngestReport, RebuildReport, RepairReport
 from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats
-from ensue.store.store import IngestReport, Store
+from ensue.store.store import Store
 
 __all__ = [
     "Blob",
@@ -19,5 +18,4 @@ __all__ = [
     "ResultRow",
     "Stats",
     "Store",
-    "repair",
 ]

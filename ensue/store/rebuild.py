@@ -6,7 +6,6 @@ half a memory to commands that run meanwhile.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from ensue.errors import InvalidBody, RecordError
 from ensue.fold import fold
@@ -14,18 +13,9 @@ from ensue.kinds import parse_body
 from ensue.record import Record, decode, decode_stored
 from ensue.store.database import Database
 from ensue.store.digest import digest
-from ensue.store.tables import DERIVATION, Tables
-
-
-@dataclass(frozen=True, slots=True)
-class RebuildReport:
-    """Whether the live tables say what the records say; `damaged` are ids whose bytes no longer verify."""
-
-    records: int
-    digest_live: str
-    digest_fold: str
-    equal: bool
-    damaged: tuple[str, ...] = ()
+from ensue.store.reports import RebuildReport
+from ensue.store.schema import DERIVATION
+from ensue.store.tables import Tables
 
 
 def derive(database: Database, tables: Tables) -> None:

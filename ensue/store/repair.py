@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ensue.errors import BlobMissing, InvalidBody, RecordError, StoreDamaged, StoreError
@@ -16,23 +15,15 @@ from ensue.kinds import parse_body
 from ensue.record import Record, decode
 from ensue.store import vault
 from ensue.store.database import Database, Row
-from ensue.store.schema import migrate
-from ensue.store.tables import DERIVATION, Tables
+from ensue.store.reports import RepairReport
+from ensue.store.schema import DERIVATION, migrate
+from ensue.store.tables import Tables
 
 PROBED_ROWS_MAX = 500_000
 """Row numbers looked up one by one behind a damaged page before the rest is given up."""
 PROBED_BLINDLY_MAX = 5_000
 """The same, where no index tells how many rows there are."""
 _SCAN_ROWS = 50
-
-
-@dataclass(frozen=True, slots=True)
-class RepairReport:
-    """What was saved, and where the damaged file lies now."""
-
-    records: int
-    blobs: int
-    damaged_file: Path
 
 
 def repair(path: Path, network: str) -> RepairReport:

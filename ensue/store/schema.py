@@ -62,6 +62,9 @@ LIVE = (
 LIVE_TABLES = ("frozen", "retractions", "results", "claims", "texts", "vocabulary")
 SEARCH_TABLES = ("words", "spellings")
 
+DERIVATION = 2
+"""Version of the rules (tables, fold); another number in a file makes the store derive its live tables anew."""
+
 MIGRATIONS: tuple[tuple[str, ...], ...] = ((*KEPT, *OWN, *LIVE),)
 """Statements that lead from version i to version i + 1. Never edited once released, only appended to."""
 

@@ -8,28 +8,28 @@ Rejected: a daemon that owns the file; commands open it themselves, whether a no
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel
-
-from ensue import kinds
 from ensue.blobs import Blob
 from ensue.errors import InvalidBody, RecordError, UnknownId
 from ensue.identity import Identity
-from ensue.kinds import parse_body
 from ensue.record import Record, decode, is_hex64, sign
 from ensue.search import Hit
 from ensue.store import log, queries, vault
 from ensue.store.database import Database
-from ensue.store.digest import digest
-from ensue.store.rebuild import RebuildReport, compare, derive
+from ensue.store.reports import IngestReport, RebuildReport
 from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats, checked
-from ensue.store.schema import migrate
-from ensue.store.tables import DERIVATION, Tables
+from ensue.store.schema import DERIVATION, migrate
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from ensue.kinds import Body
+    from ensue.store.tables import Tables
 
 _T = TypeVar("_T")
 
@@ -38,15 +38,6 @@ BATCH_RECORDS = 500
 _HEAD_NOTE = "own head "
 LEADERBOARD_ROWS = 20
 LEVELS = ("recorded", "official", "confirmed")
-
-
-@dataclass(frozen=True, slots=True)
-class IngestReport:
-    """What became of records that others sent: ids taken in, how many were here already, and why others were not."""
-
-    accepted: tuple[str, ...]
-    known: int
-    refused: tuple[str, ...]
 
 
 class Store:
@@ -60,15 +51,19 @@ class Store:
         self.network = network
         self.path = Path(path)
         self._database = Database(self.path)
-        self._tables = Tables(self._database)
         try:
             self._database.check(thorough=False)
             if migrate(self._database, network, DERIVATION):
-                with self._changing(durable=True):
-                    derive(self._database, self._tables)
+                self._derive()
         except BaseException:
             self._database.close()
             raise
+
+    @cached_property
+    def _tables(self) -> "Tables":
+        from ensue.store.tables import Tables  # with the bodies' models: half of a query's start, and needless for one
+
+        return Tables(self._database)
 
     def __enter__(self) -> "Store":
         return self
@@ -88,7 +83,7 @@ class Store:
         self,
         identity: Identity,
         kind: str,
-        body: Mapping[str, Any] | BaseModel,
+        body: "Mapping[str, Any] | BaseModel",
         blobs: Sequence[Blob] = (),
         local: Mapping[str, str | None] | Callable[[Record], Mapping[str, str | None]] | None = None,
     ) -> Record:
@@ -98,10 +93,12 @@ class Store:
         name the record itself are given as a function of it.
         Raises InvalidBody, RecordTooLarge, or DiskFull with nothing changed.
         """
-        fields = body.model_dump(mode="json") if isinstance(body, BaseModel) else dict(body)
+        from ensue.kinds import KINDS, parse_body
+
+        fields = dict(body) if isinstance(body, Mapping) else body.model_dump(mode="json")
         parsed = parse_body(kind, fields)
         if parsed is None:
-            raise InvalidBody(f"There is no kind of record named {kind!r}: use one of {', '.join(kinds.KINDS)}.")
+            raise InvalidBody(f"There is no kind of record named {kind!r}: use one of {', '.join(KINDS)}.")
         with self._changing(durable=True):
             seq, prev = self._own_head(identity.peer_id)
             record = sign(
@@ -135,6 +132,8 @@ class Store:
 
         Raises DiskFull; whole batches before it are kept.
         """
+        from ensue.kinds import parse_body
+
         accepted: list[str] = []
         refused: list[str] = []
         known = 0
@@ -159,7 +158,7 @@ class Store:
                         accepted.append(record.id)
         return IngestReport(tuple(accepted), known, tuple(refused))
 
-    def _insert(self, record: Record, body: kinds.Body | None) -> int:
+    def _insert(self, record: Record, body: "Body | None") -> int:
         number = self._database.run(
             "INSERT INTO records(id, author, seq, kind, received_ms, raw) VALUES (?, ?, ?, ?, ?, ?)",
             (
@@ -176,7 +175,8 @@ class Store:
             with self._database.write(durable=durable):
                 yield
         except BaseException:
-            self._tables.forget()
+            if "_tables" in self.__dict__:
+                self._tables.forget()
             raise
 
     # Records and blobs
@@ -325,6 +325,8 @@ class Store:
 
     def digest(self) -> str:
         """Returns the digest of what follows from the records; equal wherever the same records are."""
+        from ensue.store.digest import digest
+
         return digest(self._database)
 
     def rebuild(self, check: bool = False) -> RebuildReport:
@@ -332,10 +334,17 @@ class Store:
 
         With `check` nothing is changed: the tables are compared as they stand.
         """
+        from ensue.store.rebuild import compare
+
         if not check:
-            with self._changing(durable=True):
-                derive(self._database, self._tables)
+            self._derive()
         return compare(self._database, self.network)
+
+    def _derive(self) -> None:
+        from ensue.store.rebuild import derive
+
+        with self._changing(durable=True):
+            derive(self._database, self._tables)
 
     def check(self) -> None:
         """Walks through every page of the file; raises StoreDamaged where they contradict each other."""

@@ -13,8 +13,6 @@ from ensue.search import folded, spelling, vocabulary
 from ensue.store.database import Database
 from ensue.store.schema import LIVE_TABLES, SEARCH_TABLES
 
-DERIVATION = 2
-"""Version of the rules; another number in a file makes the store derive its tables anew."""
 NAMES_CACHED_MAX = 10_000
 
 _NEVER = 2**62  # beyond every sequence number

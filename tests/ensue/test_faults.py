@@ -14,7 +14,8 @@ from bodies import AUTHORS, NETWORK, TRACK, insight, record, result, sha
 
 from ensue.errors import DiskFull, StoreDamaged, StoreError
 from ensue.record import Record
-from ensue.store import Blob, Store, repair
+from ensue.store import Blob, Store
+from ensue.store.repair import repair
 
 ME, OTHER, _ = AUTHORS
 

@@ -6,6 +6,7 @@ Leaves out the decision whether it is enough. Rejected: reading kernel settings;
 import functools
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,17 +33,21 @@ NO_GROUP_GAP = "memory and processor time are polled, not enforced by the kernel
 @functools.cache
 def detect() -> Level:
     """Returns the strongest level that works here; tried once in a process, it takes some 50 ms."""
+    return next(filter(works, candidates()), NOTHING)
+
+
+def candidates() -> Iterator[Level]:
+    """Yields what this machine might give, strongest first."""
     extras = frozenset(name for name, here in (("cgroup", _groups_work()), ("seccomp", _filters_work())) if here)
     # Root must not take the user namespace: there it stays root to the kernel, and /proc/sys would obey it.
     kinds = [frozenset({"root"})] if os.geteuid() == 0 else [frozenset({"userns", "nested"}), frozenset({"userns"})]
     program = shutil.which("bwrap")
-    if program:
-        for kind in kinds:
-            level = Level("bubblewrap", 3, STOPS, _gaps(extras), kind | extras, os.path.realpath(program))
-            if works(level):
-                return level
-    level = Level("namespaces", 2, STOPS, (*_gaps(extras), YOUNG_GAP), (kinds[-1] | extras))
-    return level if works(level) else NOTHING
+    # A group that can be made is no group yet: some machines then refuse to let a process in.
+    for more in dict.fromkeys((extras, extras - {"cgroup"})):
+        for kind in kinds if program else []:
+            yield Level("bubblewrap", 3, STOPS, _gaps(more), kind | more, os.path.realpath(program or ""))
+    for more in dict.fromkeys((extras, extras - {"cgroup"})):
+        yield Level("namespaces", 2, STOPS, (*_gaps(more), YOUNG_GAP), kinds[-1] | more)
 
 
 def works(level: Level) -> bool:

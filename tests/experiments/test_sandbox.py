@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sandbox_trial import MIB, SMALL, snippet
 
 from ensue.errors import ExperimentError, SandboxUnavailable
 from experiments.sandbox import Level, Limits, Mount, detect, interpreter, remove_tree, start
-from experiments.sandbox.detect import without, without_bubblewrap
+from experiments.sandbox.detect import candidates, without, without_bubblewrap, works
 from experiments.sandbox.devices import device_inside, devices
 from experiments.sandbox.visible import OUR_PACKAGES, view
 
@@ -253,3 +254,10 @@ def _until(condition, seconds: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_candidates_get_weaker_and_the_first_that_works_is_taken():
+    levels = list(candidates())
+    assert [level.strength for level in levels] == sorted((level.strength for level in levels), reverse=True)
+    assert next(level for level in levels if works(level)) == LEVEL
+    assert not works(replace(LEVEL, name="bubblewrap", program="/nonexistent/bwrap"))

@@ -24,6 +24,7 @@ SCOPE_CHARS_MAX = 200
 TEXT_CHARS_MAX = 2000
 CHANGES_MAX = 32
 EVIDENCE_MAX = 32
+CHECKS_MAX = 32
 
 
 def _plain(text: str) -> str:
@@ -139,6 +140,7 @@ class Result(Body):
     description: Description
     change: Changes = []
     reason: Annotated[str, StringConstraints(max_length=REASON_CHARS_MAX)] | None = None
+    checks: Annotated[dict[Label, float], Field(max_length=CHECKS_MAX)] = {}
     agent: Name = ""
     proposer: Name = ""
 

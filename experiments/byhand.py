@@ -35,7 +35,8 @@ def connect() -> Run:
     chosen = track.load(os.environ.get("AUTORESEARCH_TRACK", track.DEFAULT_TRACK))
     home = os.environ.get("AUTORESEARCH_HOME") or platformdirs.user_data_dir("autoresearch", appauthor=False)
     data = track.prepare(chosen, Path(home) / "data", _say_progress)
-    where = os.environ.get("AUTORESEARCH_DEVICE") or device.usable_device()
+    asked = os.environ.get("AUTORESEARCH_DEVICE", "auto")
+    where = device.usable_device() if asked in ("", "auto") else asked
     budget_s = float(os.environ.get("AUTORESEARCH_BUDGET_S", chosen.budget_s))
     facts = {
         "seq_len": chosen.seq_len, "vocab_size": chosen.vocab_size, "budget_s": budget_s, "clock": chosen.clock,

@@ -180,14 +180,26 @@ def connect() -> Run:
     return Run(facts, SocketLink(int(facts["control_fd"]), str(facts["clock"])))
 
 
+def names_load_model(tree: ast.AST) -> bool:
+    """Return whether a script gives the name load_model to anything at its top level, also inside `if` or `try`."""
+    waiting = [tree]
+    while waiting:
+        match node := waiting.pop():
+            case ast.FunctionDef(name="load_model") | ast.ClassDef(name="load_model"):
+                return True
+            case ast.Name(id="load_model", ctx=ast.Store()) | ast.alias(name="load_model") | ast.alias("*"):
+                return True
+            case ast.alias(asname="load_model"):
+                return True
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda():
+                continue  # what is named in there is not the script's
+        waiting += ast.iter_child_nodes(node)
+    return False
+
+
 def _require_load_model(source: bytes) -> None:
     """End the script at once, before it spends its budget, if the scorer could never load what it trains."""
-    for node in ast.walk(ast.parse(source)):
-        match node:
-            case ast.FunctionDef(name="load_model") | ast.ClassDef(name="load_model"):
-                return
-            case ast.Name(id="load_model", ctx=ast.Store()) | ast.alias(name="load_model") | ast.alias("*"):
-                return
-            case ast.alias(asname="load_model"):
-                return
-    raise SystemExit("train.py has no load_model(checkpoint, device), which the scorer calls: add it at the top level")
+    if not names_load_model(ast.parse(source)):
+        raise SystemExit(
+            "train.py has no load_model(checkpoint, device), which the scorer calls: add it at the top level"
+        )

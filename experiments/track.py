@@ -173,7 +173,7 @@ def _build(folder: Path, definition: Definition, locked: Mapping[str, Any]) -> T
     texts: dict[str, Any] = {
         "name": name,
         "metric": definition.text("", "metric"),
-        "direction": definition.choice("", "direction", ("min", "max")),
+        "direction": definition.choice("", "direction", ("min",)),
         "clock": definition.choice("budget", "clock", ("cpu", "wall")),
     }
     numbers: dict[str, Any] = {spec.field or spec.key: definition.number(spec) for spec in _NUMBERS}

@@ -23,7 +23,7 @@ from ensue.store import Blob, ResultRow, Store
 from experiments import runner
 from experiments.device import Hardware
 from experiments.proposers import Proposer
-from experiments.sandbox import Level
+from experiments.sandbox import Level, remove_tree
 from experiments.track import Track, TrackData
 from experiments.workspace import Workspace
 from node import bodies, journal
@@ -106,7 +106,7 @@ class Agent:
                 self._abandon(entry, "the node stopped while it was running")
         if self.bench.runs.is_dir():
             for left in self.bench.runs.iterdir():
-                shutil.rmtree(left, ignore_errors=True)
+                _clear(left)
 
     def _one(self) -> ResultRow | None:
         """Do one experiment; return its result, or None if it was abandoned."""
@@ -121,7 +121,8 @@ class Agent:
         if entry is None:
             return None
         trained = self._train(entry)
-        if trained is None or trained.status == "abandoned":
+        # A stop that reaches the whole process group, as a service manager's does, ends the sandbox before we look.
+        if trained is None or trained.status == "abandoned" or (trained.status == "crashed" and self._control.stopping):
             self._abandon(entry, "stopped by its owner")
             return None
         entry = entry.model_copy(update={"trained": trained.to_json()})
@@ -180,7 +181,7 @@ class Agent:
 
         def attempt() -> runner.Trained:
             run_dir = Path(entry.run_dir)
-            shutil.rmtree(run_dir, ignore_errors=True)
+            _clear(run_dir)
             run_dir.mkdir(parents=True)
             return runner.train(
                 source,
@@ -224,7 +225,7 @@ class Agent:
             return None
         if row.status == "kept" and entry.commit is not None:
             bench.workspace.advance(entry.commit)
-        shutil.rmtree(entry.run_dir, ignore_errors=True)
+        _clear(Path(entry.run_dir))
         self._finished += 1
         self._view.finished(row, _verdict_words(row, verdict, entry), self.standing())
         self._report.phase("between experiments")
@@ -254,13 +255,13 @@ class Agent:
     ) -> ResultRow:
         """Store the signed result with its log and close the journal's entry, in one transaction."""
         bench = self.bench
-        log = _tail(Path(trained.log), bench.settings.log_bytes_max) if trained.log else b""
+        log = _head_and_tail(Path(trained.log), bench.settings.log_bytes_max) if trained.log else b""
         blobs = [Blob(log)] if log else []
         status = ("kept" if verdict.kept else "discarded") if verdict else outcome.status
         facts = {
             "status": status,
             "reason": None if verdict else outcome.reason,
-            "sandbox": bench.level.name,
+            "sandbox": bench.level.label,
             "log": blobs[0].sha256 if blobs else None,
             "source_bytes": len(source),
         }
@@ -282,7 +283,7 @@ class Agent:
         body = Retraction(target=entry.claim, reason=f"abandoned: {why}")
         with contextlib.suppress(DiskFull):  # then the next start does it
             bench.store.append(bench.identity, "retraction", body, local={journal.key(self._device): None})
-        shutil.rmtree(entry.run_dir, ignore_errors=True)
+        _clear(Path(entry.run_dir))
         self._view.note(f"abandoned: {entry.description} ({why})")
 
     # ------------------------------------------------------------------ waiting
@@ -346,14 +347,23 @@ class Agent:
         )
 
 
-def _tail(path: Path, bytes_max: int) -> bytes:
-    """Return the end of a log, or nothing if there is none."""
+def _clear(folder: Path) -> None:
+    """Delete what a run left; what cannot be deleted now is tried again at the next start."""
+    with contextlib.suppress(OSError):
+        remove_tree(folder)
+
+
+def _head_and_tail(path: Path, bytes_max: int) -> bytes:
+    """Return a log of at most `bytes_max` bytes: whole, or its beginning and its end with a line between them."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - bytes_max))
-            return file.read(bytes_max)
+        log = path.read_bytes()
     except FileNotFoundError:
         return b""
+    if len(log) <= bytes_max:
+        return log
+    left_out = f"\n… {len(log) - bytes_max} bytes left out …\n".encode()
+    kept = max(0, bytes_max - len(left_out) - 8)
+    return log[: kept // 2] + left_out + log[len(log) - kept // 2 :]
 
 
 def _verdict_words(row: ResultRow, verdict: Verdict | None, entry: journal.Entry) -> str:

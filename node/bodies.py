@@ -93,6 +93,7 @@ def result(
         description=entry.description,
         change=_changes(entry.change),
         reason=cut(reason, REASON_CHARS_MAX) if reason else None,
+        checks=outcome.checks,
         agent=entry.agent,
         proposer=entry.proposer,
     )

@@ -30,7 +30,7 @@ Verdict = Literal["ok", "note", "warn", "fail"]
 DISK_SPARE_BYTES = 1 << 30  # what the data and a few hundred experiments take
 LOAD_SHARE_MAX = 0.5
 YEAR_2024_S = 1_704_067_200
-CHECKED_RECORDS_MAX = 20_000  # a larger replica is left to `rebuild --check`
+CHECKED_RECORDS_MAX = 3_000  # a larger replica is left to `rebuild --check`
 BACKUP_KEY = "key back-up"
 GIT_TIMEOUT_S = 10.0
 

@@ -65,4 +65,4 @@ class Report:
         self._written = time.monotonic()
         with contextlib.suppress(DiskFull):
             known = json.loads(self._store.local_get(STATUS_KEY) or "{}")
-            self._store.local_set(STATUS_KEY, json.dumps({**known, **self._status}))
+            self._store.local_set(STATUS_KEY, json.dumps({**known, **self._status}), durable=False)

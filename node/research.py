@@ -38,7 +38,7 @@ def research(home: Home, chosen: Settings, view: View, *, stop_after_s: float | 
             control.install()
             bench = _bench(home, chosen, member, track, view)
             agent = Agent(bench, control, view)
-            view.opened(_facts(home, member, bench), agent.standing(), store.results(track.id)[-RECENT_ROWS:])
+            view.opened(_facts(home, member, bench), agent.standing(), store.results(track.id, limit=RECENT_ROWS))
             try:
                 store.local_set(STATUS_KEY, json.dumps(_started(track)))
                 agent.run(chosen.experiments)

@@ -9,6 +9,7 @@ import ast
 from pathlib import Path
 
 from ensue.errors import BadScript
+from experiments.harness import names_load_model
 
 ENTRY = "load_model"
 
@@ -40,6 +41,6 @@ def checked(data: bytes, name: str) -> str:
         raise BadScript(
             f"{name} does not compile ({str(error) or 'nested too deeply'}): mend it and try again"
         ) from error
-    if not any(isinstance(node, ast.FunctionDef) and node.name == ENTRY for node in tree.body):
+    if not names_load_model(tree):
         raise BadScript(f"{name} has no function {ENTRY}(checkpoint, device): the scorer calls it to measure the model")
     return source

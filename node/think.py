@@ -38,7 +38,15 @@ class Memory:
         self._sources: dict[str, str | None] = {}
         self._ideas_share = ideas_share
         self._baseline: ResultRow | None = None
+        self._rows: tuple[int, list[ResultRow]] = (-1, [])
         self._was_idea: deque[bool] = deque(maxlen=IDEAS_REMEMBERED)
+
+    def _results(self) -> list[ResultRow]:
+        """Return all results of the track, read again only when the replica has grown."""
+        count = self._store.count()
+        if self._rows[0] != count:
+            self._rows = (count, self._store.results(self._track.id))
+        return self._rows[1]
 
     def best(self) -> ResultRow | None:
         """Return the best result of this hardware class, else the best of all, else None."""
@@ -47,14 +55,14 @@ class Memory:
     def baseline(self) -> ResultRow | None:
         """Return the first value measured in this hardware class: what gains are told against."""
         if self._baseline is None:
-            rows = (row for row in self._store.results(self._track.id) if row.hardware_class == self._class)
+            rows = (row for row in self._results() if row.hardware_class == self._class)
             self._baseline = next((row for row in rows if row.value is not None and not row.flags), None)
         return self._baseline
 
     def noise_sd(self) -> float:
         """Return the standard deviation of one run in this class: the track's figure, moved by repeats seen here."""
         groups: dict[str, list[float]] = defaultdict(list)
-        for row in self._store.results(self._track.id):
+        for row in self._results():
             if row.value is not None and row.hardware_class == self._class and not row.flags:
                 groups[row.source].append(row.value)
         return noise_sd(groups.values(), self._track.noise_sd, NOISE_PRIOR_WEIGHT)
@@ -84,7 +92,7 @@ class Memory:
     def _context(self, best: ResultRow, parent_source: str, seed: int) -> Context:
         trials = [
             Trial(source, row.value if row.status in MEASURED else None, row.status)
-            for row in self._store.results(self._track.id)
+            for row in self._results()
             if row.hardware_class == self._class and (source := self._source(row.source)) is not None
         ]
         return Context(

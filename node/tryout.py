@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from experiments import runner
 from experiments.experiment import experiment_key
+from experiments.sandbox import remove_tree
 from experiments.track import Track, TrackData
 from node import machine
 from node.home import Home, open_replica
@@ -142,12 +142,12 @@ class _folder:
         if self._above.is_dir():
             for left in self._above.iterdir():
                 if left == self._path or not (left.name.isdigit() and _alive(int(left.name))):
-                    shutil.rmtree(left, ignore_errors=True)
+                    _clear(left)
         self._path.mkdir(mode=0o700, parents=True)
         return self._path
 
     def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._path, ignore_errors=True)
+        _clear(self._path)
 
 
 def _alive(pid: int) -> bool:
@@ -158,6 +158,11 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _clear(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        remove_tree(folder)
 
 
 def _tail(log: str | None) -> str:

@@ -13,6 +13,7 @@ from ensue.store import ResultRow
 from node.text import printable
 
 PROGRESS_EVERY_S = 15.0
+SAID_PHASES = ("set-up", "training", "scoring")
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ class PlainView:
     def phase(self, name: str) -> None:
         """Say which phase began."""
         self._last_progress = time.monotonic()
-        self._say(f"#{self._number} {name}")
+        if name in SAID_PHASES:
+            self._say(f"#{self._number} {name}")
 
     def progress(self, moment: Moment) -> None:
         """Say now and then how far the training is."""

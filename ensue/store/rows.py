@@ -63,6 +63,7 @@ class ResultRow:
     description: str
     change: tuple[dict[str, Any], ...]
     reason: str | None
+    checks: dict[str, float]
     agent: str
     proposer: str
 
@@ -140,7 +141,7 @@ class Stats:
     insights: int
 
 
-_WHERE_ABSENT: dict[str, Any] = {"agent": "", "proposer": "", "scope": "", "change": (), "evidence": ()}
+_WHERE_ABSENT: dict[str, Any] = {"agent": "", "proposer": "", "scope": "", "checks": {}, "change": (), "evidence": ()}
 _NAMES: dict[type, tuple[str, ...]] = {
     kind: tuple(field.name for field in fields(kind)) for kind in (ResultRow, ClaimRow, HypothesisRow, InsightRow)
 }

@@ -28,7 +28,8 @@ WAITING_MAX = 200  # records counted in the outbox; of more it is enough to know
 @output.as_json
 def pause(in_json: bool) -> None:
     """Hold research; it stays held until `autoresearch resume`, also over restarts."""
-    _control("pause", "paused: the run in progress holds still; `autoresearch resume` lets it go on", in_json)
+    words = "paused: a run on processor time holds still, one on wall time is abandoned; `autoresearch resume` goes on"
+    _control("pause", words, in_json)
 
 
 @click.command(short_help="Let research go on after a pause.")

@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ensue.errors import StoreDamaged
 from node import text
 from node.cli import output
+from node.home import Home, default_home, open_replica
+from node.lock import NodeLock
+
+if TYPE_CHECKING:
+    from ensue.store import RebuildReport
+
+
+def _derived(home: Home, check: bool) -> RebuildReport:
+    with open_replica(home) as store:
+        return store.rebuild(check=check)
+
+
+def _repair(home: Home) -> None:
+    """Save what verifies into a new file; no node may run meanwhile."""
+    from ensue.genesis import Genesis
+    from ensue.store.repair import repair
+
+    with NodeLock(home.lock):
+        saved = repair(home.database, Genesis.load(home.genesis).network_id)
+    click.echo(
+        f"the replica was damaged: saved {text.plural(saved.records, 'record')} and "
+        f"{text.plural(saved.blobs, 'blob')}; "
+        f"the damaged file is kept as {saved.damaged_file}",
+        err=True,
+    )
 
 
 @click.command(short_help="Derive the state anew from the records.")
 @click.option("--check", is_flag=True, help="Change nothing; compare the live state with one derived from the records.")
 @output.as_json
 def rebuild(check: bool, in_json: bool) -> None:
-    """Derive leaderboards, bests and lineage anew from the signed records, which alone are the truth."""
-    with output.replica() as (_, store):
-        report = store.rebuild(check=check)
+    """Derive leaderboards, bests and lineage anew from the signed records, which alone are the truth.
+
+    A damaged file is replaced by one with every record and blob that still verifies; the damaged one is kept beside it.
+    """
+    home = default_home()
+    try:
+        report = _derived(home, check)
+        damaged = bool(report.damaged)
+    except StoreDamaged:
+        if check:
+            raise
+        damaged = True
+    if damaged and not check:
+        _repair(home)
+        report = _derived(home, check)
     if in_json:
         output.print_json(
             {

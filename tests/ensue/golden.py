@@ -37,7 +37,8 @@ def bodies(claim_id: str, result_id: str) -> Json:
         "cpu_s": 118.9, "score_s": 3.1, "overhead_s": 0.4, "wall_s": 67.2, "cpu_share": 0.97, "contended": False,
         "tokens_reported": 860160, "hardware_class": "cpu-2t-avx512-100", "device": "cpu", "sandbox": "bubblewrap",
         "software": "python 3.11, torch 2.11", "source": SOURCE, "source_bytes": 18230, "log": None,
-        "description": "matrix lr 0.02 → 0.04", "change": change, "reason": None, "agent": "ada", "proposer": "optuna",
+        "description": "matrix lr 0.02 → 0.04", "change": change, "reason": None,
+        "checks": {"prefix_mean_nats": 1.2e-07, "probes": 32.0}, "agent": "ada", "proposer": "optuna",
     }  # fmt: skip
     crashed = kept | {
         "claim": None, "status": "crashed", "value": None, "holdout": None, "holdout_gap": None, "holdout_gap_sd": None,

@@ -1,7 +1,7 @@
 """The peer: a plain GPT trained as nanoGPT trains one, for the same harness.
 
-Learned positions, LayerNorm, GELU, tied embedding, AdamW at 1e-3 with warm-up and a cosine, batch 16, float32. Nothing
-in it is crippled: it is what a competent person writes first.
+Learned positions, LayerNorm, GELU, tied embedding, AdamW at 1e-3 with warm-up and a cosine, as many tokens a step as
+train.py, float32. Nothing in it is crippled: it is what a competent person writes first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from experiments import harness
 
-DEPTH, WIDTH, HEADS, BATCH_ROWS = 4, 128, 4, 16
+DEPTH, WIDTH, HEADS, BATCH_ROWS = 4, 128, 4, 8
 LR, LR_END, WARMUP, BETAS, DECAY, CLIP = 1e-3, 1e-4, 0.05, (0.9, 0.95), 0.1, 1.0
 
 

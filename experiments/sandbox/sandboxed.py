@@ -76,8 +76,14 @@ class Sandboxed:
         self._cpu_s = max(self._cpu_s, counted)
         return self._cpu_s
 
+    def _all(self) -> list[tree.Process]:
+        """Every process of the tree: the control group's, where there is one, spares a look at the whole machine."""
+        if self._group is None:
+            return tree.descendants(self.pid)
+        return [one for one in map(tree.process, sorted(self._group.pids())) if one is not None]
+
     def _summed_cpu_s(self) -> float:
-        alive = tree.descendants(self.pid)
+        alive = self._all()
         now = {(one.pid, one.started): one.cpu_s for one in alive}
         self._gone_cpu_s += sum(cpu_s for key, cpu_s in self._seen.items() if key not in now)
         self._seen = now
@@ -88,12 +94,14 @@ class Sandboxed:
         counted = self._group.memory_bytes() if self._group else None
         if counted is not None:
             return counted
-        alive = tree.descendants(self.pid)
-        return sum(tree.private_bytes(one.pid) for one in alive) + self._tmpfs()[0]
+        return self._summed_memory_bytes(self._all())
 
-    def _tmpfs(self) -> tuple[int, int]:
+    def _summed_memory_bytes(self, alive: list[tree.Process]) -> int:
+        return sum(tree.private_bytes(one.pid) for one in alive) + self._tmpfs(alive)[0]
+
+    def _tmpfs(self, alive: list[tree.Process]) -> tuple[int, int]:
         """Bytes and files in the folders that live in memory; zeros where the host may not look."""
-        roots = [Path(f"/proc/{one.pid}/root") for one in reversed(tree.descendants(self.pid)) if one.pid != self.pid]
+        roots = (Path(f"/proc/{one.pid}/root") for one in reversed(alive) if one.pid != self.pid)
         used_bytes = files = 0
         # On its way in, a process still has the root of the host.
         inside = next((root for root in roots if os.path.lexists(f"{root}{LAUNCHER}")), None)
@@ -113,12 +121,13 @@ class Sandboxed:
         if self._group and self._group.out_of_memory():
             return memory
         enforced = self._group is not None and self._group.limits_memory
-        if not enforced and self.memory_bytes() > limits.memory_bytes:
+        alive = self._all()
+        if not enforced and self._summed_memory_bytes(alive) > limits.memory_bytes:
             return memory
-        threads = sum(one.threads for one in tree.descendants(self.pid) if one.alive) - OWN_PROCESSES
+        threads = sum(one.threads for one in alive if one.alive) - OWN_PROCESSES
         if threads >= limits.processes:
             return f"It used up its {limits.processes} processes and threads."
-        if self._tmpfs()[1] > SCRATCH_FILES_MAX:
+        if self._tmpfs(alive)[1] > SCRATCH_FILES_MAX:
             return f"It made more than {SCRATCH_FILES_MAX} files in its scratch space."
         return self._check_out()
 
@@ -147,7 +156,7 @@ class Sandboxed:
     def _signal(self, number: int, passed_over: str) -> int:
         """Signals all but the outermost process; returns to how many it was news."""
         count = 0
-        for one in tree.descendants(self.pid):
+        for one in self._all():
             if one.pid != self.pid and one.state not in passed_over:
                 try:
                     os.kill(one.pid, number)
@@ -158,11 +167,7 @@ class Sandboxed:
 
     def kill(self) -> None:
         """Kills the whole tree and returns once nothing of it is left; ExperimentError if something will not die."""
-        known = {one.pid: one for one in tree.descendants(self.pid)}
-        if self._group:
-            for pid in self._group.pids():
-                one = tree.process(pid)
-                known |= {pid: one} if one else {}
+        known = {one.pid: one for one in (*tree.descendants(self.pid), *self._all())}
         self.cpu_s()
         deadline = time.monotonic() + GONE_S
         if self._process.poll() is None:

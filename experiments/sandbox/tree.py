@@ -11,6 +11,7 @@ from pathlib import Path
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 PROC = Path("/proc")
+STAT_BYTES_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,15 @@ class Process:
 
 def process(pid: int) -> Process | None:
     """Returns the process with this id, None if there is none."""
-    try:
-        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    try:  # read for every process several times a second, hence without a file object
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+        try:
+            text = os.read(fd, STAT_BYTES_MAX)
+        finally:
+            os.close(fd)
     except OSError:
         return None
-    fields = text[text.rindex(")") + 2 :].split()
+    fields = text[text.rindex(b")") + 2 :].decode().split()
     ticks = [int(field) for field in fields[11:15]]
     return Process(
         pid, int(fields[1]), fields[0], started=int(fields[19]), threads=int(fields[17]),

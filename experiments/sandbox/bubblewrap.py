@@ -32,14 +32,15 @@ def arguments(
     if seccomp_fd is not None:
         args += ["--seccomp", str(seccomp_fd)]
     inside = [*view.folders, *view.files, Path(LAUNCHER), *(Path(mount.inside) for mount in mounts)]
-    args += _parents(inside, [*view.folders, *(Path(mount.inside) for mount in mounts)])
-    args += _system(view)
     args += ["--proc", "/proc", "--dev", "/dev"]
     for path in devices:
         args += ["--dev-bind", path, path]
+    # The writable folders come before what is shown: an interpreter may itself lie below /tmp.
     args += ["--perms", "1777", "--size", str(limits.shm_bytes), "--tmpfs", "/dev/shm"]
     for folder in TMPFS_INSIDE:
         args += ["--perms", "1777", "--size", str(limits.scratch_bytes), "--tmpfs", folder]
+    args += _parents(inside, [*view.folders, *(Path(mount.inside) for mount in mounts)])
+    args += _system(view)
     args += ["--ro-bind", str(Path(__file__).with_name("launch.py")), LAUNCHER]
     for mount in mounts:
         args += ["--ro-bind", str(mount.host), mount.inside]
@@ -51,6 +52,7 @@ def arguments(
 def _parents(inside: Sequence[Path], covered: Sequence[Path]) -> list[str]:
     """The folders above what is shown; bubblewrap would make them readable by root alone."""
     wanted = {parent for path in inside for parent in path.parents if parent != Path("/")}
+    wanted -= {Path(folder) for folder in TMPFS_INSIDE}
     free = sorted(path for path in wanted if not any(path.is_relative_to(folder) for folder in covered))
     return [word for path in free for word in ("--perms", "0755", "--dir", str(path))]
 

@@ -73,6 +73,10 @@ def furnish(plan: "dict[str, Any]") -> None:
     pivot(BASE, f"{BASE}/old")
     os.chdir("/")
     mount("tmpfs", "/new", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m")
+    # Before what is shown: an interpreter may itself lie below /tmp.
+    for folder, options in plan["memory"]:
+        os.makedirs(f"/new{folder}", exist_ok=True)
+        mount("tmpfs", f"/new{folder}", "tmpfs", MS_NOSUID | MS_NODEV, options)
     for source, inside, use in plan["shown"]:
         show(f"/old{source}", f"/new{inside}", use)
     for where, target in plan["links"]:
@@ -83,9 +87,6 @@ def furnish(plan: "dict[str, Any]") -> None:
         restrict(f"/new{folder}", ATTR_RDONLY)
     os.makedirs("/new/proc", exist_ok=True)
     mount("proc", "/new/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    for folder, options in plan["memory"]:
-        os.makedirs(f"/new{folder}", exist_ok=True)
-        mount("tmpfs", f"/new{folder}", "tmpfs", MS_NOSUID | MS_NODEV, options)
     call("umount2", "/old", MNT_DETACH)
     os.chdir("/new")
     pivot(".", ".")

@@ -295,6 +295,8 @@ def _from_range(blank: Knob, comment: str) -> Knob | None:
     low, high = _number(match.group(1)), _number(match.group(2))
     if low is None or high is None or low > high:
         return None
+    if any(0 < abs(number) < SMALLEST for number in (low, high)) or 0 < high - low < SMALLEST * 1e10:
+        return None  # values in there would be too small to be knobs themselves
     stepped = _STEP.search(match.group(3))
     step = _number(stepped.group(1)) if stepped else None
     whole = all(isinstance(number, int) for number in (value, low, high, step or 1))

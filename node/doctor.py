@@ -261,13 +261,9 @@ def _sandbox(chosen: Settings) -> Check:
         return Check("sandbox", "ok", f"{level.name}; what remains: {'; '.join(level.gaps) or 'nothing known'}")
     found = f"{level.name}; open: {'; '.join(level.gaps)}"
     fix = "install bubblewrap (apt install bubblewrap)"
-    if level.strength >= machine.STRENGTH_MIN:
+    if level.strength >= machine.STRENGTH_MIN and chosen.sandbox != "bubblewrap":
         return Check("sandbox", "warn", found, fix)
-    if chosen.sandbox == "any":
-        return Check(
-            "sandbox", "warn", found, f"{fix}; until then scripts may do what is open, as your settings accept"
-        )
-    return Check("sandbox", "fail", found, f"{fix}, or accept it: autoresearch config set sandbox any")
+    return Check("sandbox", "fail", found, fix)
 
 
 def _device(home: Home, chosen: Settings, track: Track | None) -> Check:

@@ -46,10 +46,15 @@ def hardware(home: Home, chosen: Settings, *, threads: int) -> Hardware:
 def wall(chosen: Settings) -> Level:
     """Return the strongest isolation here; raises SandboxUnavailable if it is weaker than the owner accepts."""
     level = sandbox.detect()
-    if level.strength < STRENGTH_MIN and chosen.sandbox != "any":
+    if level.strength < STRENGTH_MIN:
         raise SandboxUnavailable(
-            f"no strong sandbox on this machine (only {level.name}): install bubblewrap, or accept a weaker wall with "
-            "`autoresearch config set sandbox any`"
+            "nothing on this machine holds a stranger's script: install bubblewrap (apt install bubblewrap), or allow "
+            "user namespaces (sysctl kernel.unprivileged_userns_clone=1)"
+        )
+    if level.strength < STRENGTH_BEST and chosen.sandbox == "bubblewrap":
+        raise SandboxUnavailable(
+            f"bubblewrap cannot be used here, only {level.name}, and your settings want nothing weaker: install it, or "
+            "run `autoresearch config unset sandbox`"
         )
     return level
 

@@ -126,10 +126,10 @@ class Settings:
         256 * 1024**2, "bytes", "room that research leaves free on the disk", _between(0, 2**50)
     )
     sandbox: str = _setting(
-        "strongest",
-        "strongest or any",
-        "any: you accept a weaker wall around scripts where bubblewrap cannot be used",
-        _matches("strongest|any", "strongest or any"),
+        "any",
+        "any or bubblewrap",
+        "any: the strongest wall there is, and never none; bubblewrap: nothing weaker will do",
+        _matches("any|bubblewrap", "any or bubblewrap"),
     )
     ideas_share: float = _setting(
         0.5, "share", "the largest share of experiments that try people's hypotheses", _between(0.0, 1.0)

@@ -1,7 +1,8 @@
 """The proposer that needs nothing but a processor: Optuna suggests, a Gaussian process expects and chooses.
 
 All trials are told to Optuna's tree-structured Parzen estimator (Bergstra et al., 2011). Its suggestions, and steps
-around the parent, become moves of one to three knobs; the one most likely to gain is proposed.
+around the parent, become moves of one to three knobs; the one most likely to gain is proposed. Before that, knobs that
+usually matter get a first look each (`screening`).
 Whole new settings were rejected: nobody learns from ten constants that changed at once.
 """
 
@@ -18,7 +19,8 @@ import optuna
 from experiments import knobs
 from experiments.experiment import changes, describe
 from experiments.proposers.base import Context, Proposal, Trial, from_idea, idea_texts, nothing_left
-from experiments.proposers.space import Array, Mask, Seen, Setting, Space
+from experiments.proposers.screening import screening_moves
+from experiments.proposers.space import SAME_POINT, Array, Mask, Seen, Setting, Space
 from experiments.proposers.surrogate import Surrogate
 
 SINGLE_UNTIL = 4  # measured values, before moves of several knobs are thought of
@@ -27,8 +29,9 @@ TOP_SINGLES = 12
 TOP_TRIPLES = 6
 CHECKS_MAX = 1000  # candidates held against the memory before the space counts as used up
 RANDOM_DRAWS_MAX = 400
-SAME_POINT = 1e-9
 FAILURE_REACH = 0.1  # how far around a failed trial, in units of a knob's range, another failure is to be feared
+NEIGHBOUR_REACH = 0.05  # of a knob's range: a setting this close to a measured one is hardly another
+NEIGHBOUR_SHARE = 0.3  # of its promise that it keeps
 TIE_BREAK = 1e-3
 KEPT_AT = 2.0  # standard deviations of a run's noise, from where on a gain is worth a run
 
@@ -53,7 +56,7 @@ class OptunaProposer:
         if not space.knobs:
             raise nothing_left(0)
         rng = np.random.default_rng([abs(ctx.seed), len(ctx.trials)])
-        ranked = _ranked(ctx, space, seen, model, sign, rng)
+        ranked = [*screening_moves(space, seen, rng), *_ranked(ctx, space, seen, model, sign, rng)]
         setting, source = _first_free(ctx, space, seen, ranked, rng)
         point = space.point(setting)[None, :]
         mean, sd = _expect(model, point, np.ones(1, dtype=bool), ctx, sign)
@@ -158,7 +161,15 @@ def _promise(
     gain = float(model.predict(space.origin[None, :])[0][0]) - mean
     z = (gain - KEPT_AT * noise_sd) / sd
     chance = np.array([0.5 * math.erfc(-one / math.sqrt(2)) for one in z]) * _runs(seen, points)
+    chance = np.where(_beside(seen, points), NEIGHBOUR_SHARE * chance, chance)
     return chance * (1 + TIE_BREAK * rng.random(len(settings))), gain
+
+
+def _beside(seen: Seen, points: Array) -> Mask:
+    """Return which settings (m,) stand so close to a measured one that a run would tell little more than noise."""
+    measured = seen.points[np.isfinite(seen.values)]
+    gone = np.abs(points[:, None, :] - measured[None, :, :]).max(2)
+    return np.asarray(gone.min(1, initial=np.inf) < NEIGHBOUR_REACH)
 
 
 def _runs(seen: Seen, points: Array) -> Array:

@@ -24,6 +24,7 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Setting = dict[str, Scalar]  # what differs from the parent
 
+SAME_POINT = 1e-9  # unit coordinates closer than this are one
 STEPS = (0.06, 0.13, 0.27)  # of a knob's range: how far a single move goes
 NEIGHBOURS_SIZE_MAX = 64  # of a whole-number knob whose next neighbours are tried as well
 CHOICES_MAX = 16  # of one knob, tried as moves

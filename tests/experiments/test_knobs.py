@@ -4,7 +4,7 @@ import ast
 import random
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ensue.errors import BadScript
@@ -207,6 +207,8 @@ def test_applying_what_was_read_changes_nothing(source: str) -> None:
     assert apply(source, {name: knob.value for name, knob in found.items()}) == source
 
 
+@example("A = 0  # [-1.5665945457908892e-277 .. 0]", random.Random(1))
+@example("A = 1.0  # [1e-200 .. 1] log", random.Random(1))
 @given(scripts, st.randoms(use_true_random=False))
 def test_only_named_literals_differ_and_are_read_back(source: str, random: random.Random) -> None:
     found = read(source)

@@ -374,3 +374,20 @@ def test_what_a_program_leaves_behind_is_ended(program: Program, tmp_path: Path)
     while status.exists() and "Z (zombie)" not in status.read_text() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not status.exists() or "Z (zombie)" in status.read_text()
+
+
+def test_a_first_look_goes_to_learning_rates_and_to_what_is_switched_off() -> None:
+    script = (
+        "MATRIX_LR = 0.02  # [0.002 .. 0.2] log\nHEAD_LR = 0.003  # [0.0003 .. 0.3] log\n"
+        "TABLE_ROWS = 0  # {0, 1024, 4096, 16384}\nDEPTH = 4  # [1 .. 8]\nMOMENTUM = 0.95  # [0.8 .. 0.99]\n"
+    )
+    trials = [Trial(script, 1.5, "kept")]
+    first: list[str] = []
+    for seed in range(3):
+        proposal = load("optuna").propose(context(script, 1.5, trials=list(trials), seed=seed))
+        first += [str(change["knob"]) for change in proposal.change]
+        trials.append(Trial(proposal.source, 1.51, "discarded"))
+    assert sorted(first) == ["HEAD_LR", "MATRIX_LR", "TABLE_ROWS"]
+    # The wider side of the range is looked at first: what the script's author holds possible.
+    raised = next(trial.source for trial in trials if "HEAD_LR = 0.003 " not in trial.source)
+    assert knobs.read(raised)["HEAD_LR"].value > 0.003

@@ -12,7 +12,7 @@ from node import settings
 
 def test_defaults_without_a_file(tmp_path):
     chosen = settings.load(tmp_path / "none.toml", environ={})
-    assert (chosen.track, chosen.sandbox, chosen.experiments) == ("sotu", "strongest", 0)
+    assert (chosen.track, chosen.sandbox, chosen.experiments) == ("sotu", "any", 0)
     with pytest.raises(FrozenInstanceError):
         chosen.track = "other"
 
@@ -39,7 +39,7 @@ def test_flag_before_environment_before_file_before_default(tmp_path):
         ("experiments = true\n", "line 1: experiments wants a whole number"),
         ("experiments = -1\n", "line 1: experiments wants a number from 0"),
         ("keep_alpha = nan\n", "line 1: keep_alpha wants a number from 1e-06 to 0.5"),
-        ('sandbox = "none"\n', "line 1: sandbox wants strongest or any"),
+        ('sandbox = "none"\n', "line 1: sandbox wants any or bubblewrap"),
         ('name = "a\\u001b[31m"\n', "line 1: name wants at most 40 printable characters"),
         ('device = "gpu"\n', "line 1: device wants auto, cpu, mps"),
         ("[settings]\nname = 'a'\n", "line 1: there is no setting 'settings'"),

@@ -10,7 +10,7 @@ join: setup            ## set up, then become a node and research until stopped 
 	@$(BIN)/autoresearch join $(ARGS)
 
 test: setup            ## set up, then run the test suite
-	@$(BIN)/python -m pytest -m "not bench and not soak" $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not bench and not soak" $(ARGS)
 
 quick: setup           ## the tests that train nothing
 	@$(BIN)/python -m pytest -m "not bench and not soak and not slow" $(ARGS)

@@ -18,7 +18,7 @@ def command_line() -> str:
         "`autoresearch COMMAND`. Every query takes `--json`: one JSON document on standard output, nothing else. Exit"
         " code 0 is done, 1 refused or failed with one sentence on standard error, 2 wrong usage, 130 interrupted."
         " `AUTORESEARCH_HOME` names the home folder. IDs may be shortened to any beginning of four or more digits that"
-        " only one record has.",
+        " only one record has. Every command takes `-h` and `--help`.",
     ]
     context = click.Context(cli, info_name="autoresearch")
     for section, commands in SECTIONS.items():
@@ -31,7 +31,7 @@ def command_line() -> str:
             parts.append(f"### {name}")
             parts.append(f"`autoresearch {name} {usage}`")
             parts.append(" ".join((command.help or "").replace("\b", "").split()))
-            rows = [record for p in command.get_params(inner) if (record := p.get_help_record(inner))]
+            rows = [record for p in command.params if (record := p.get_help_record(inner))]
             parts.append(
                 "\n".join(["| option | meaning |", "|---|---|", *(f"| `{a}` | {_cell(b)} |" for a, b in rows)])
             )

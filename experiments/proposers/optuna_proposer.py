@@ -56,12 +56,15 @@ class OptunaProposer:
         if not space.knobs:
             raise nothing_left(0)
         rng = np.random.default_rng([abs(ctx.seed), len(ctx.trials)])
-        ranked = [*screening_moves(space, seen, rng), *_ranked(ctx, space, seen, model, sign, rng)]
+        first_looks = screening_moves(space, seen, rng)
+        ranked = [*first_looks, *_ranked(ctx, space, seen, model, sign, rng)]
         setting, source = _first_free(ctx, space, seen, ranked, rng)
         point = space.point(setting)[None, :]
         mean, sd = _expect(model, point, np.ones(1, dtype=bool), ctx, sign)
         change = changes(ctx.parent_source, source)
         why = _why(model, point, space, len(ctx.trials))
+        if setting in first_looks:
+            why = f"a first look, no trial moved it yet; {why}"
         return Proposal(source, describe(change), change, mean, sd, None, why)
 
 
@@ -220,4 +223,5 @@ def _why(model: Surrogate | None, point: Array, space: Space, count: int) -> str
     gain = float(means[0] - means[1])
     sd = math.sqrt(max(1e-12, float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])))
     chance = 0.5 * (1 + math.erf(gain / sd / math.sqrt(2)))
-    return f"from {count} trials: gain {gain:+.4f} ± {sd:.4f} expected, {chance:.0%} likely to be better"
+    trials = "1 trial" if count == 1 else f"{count} trials"
+    return f"from {trials}: gain {gain:+.4f} ± {sd:.4f} expected, {chance:.0%} likely to be better"

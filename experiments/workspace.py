@@ -23,13 +23,17 @@ FILE = "train.py"
 MESSAGE_CHARS_MAX = 2000
 LOCK_WAIT_S = 30.0  # for another process of this node that works in the same repository
 STALE_LOCK_WAIT_S = 1.0  # a git process that outlived its killed parent is given this long to finish
+LOOSE_OBJECTS_MAX = 1000  # about; three to an experiment, 30 KiB loose, then packed to less than 1 KiB
 
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _SETTINGS = (
     "core.hooksPath=/dev/null",
     "core.fsync=committed,reference",
     "core.logAllRefUpdates=false",
-    "gc.auto=0",
+    f"gc.auto={LOOSE_OBJECTS_MAX}",
+    "gc.autoDetach=false",
+    "gc.writeCommitGraph=false",
+    "gc.pruneExpire=never",
 )
 
 
@@ -68,6 +72,7 @@ class Workspace:
             parents = ("-p", parent_commit) if parent_commit else ()
             sha = self._run("commit-tree", tree, *parents, "-F", "-", stdin=_clean(message).encode())
             self._run("update-ref", f"refs/experiments/{_ref_name(experiment or sha)}", sha)
+            self._run("gc", "--auto", "--quiet")
         return sha
 
     def advance(self, sha: str) -> None:
@@ -145,7 +150,7 @@ class Workspace:
             lock.unlink(missing_ok=True)
 
     def _git_locks(self) -> list[Path]:
-        top = [self.path / f"{part}.lock" for part in ("index", "HEAD", "config", "packed-refs", "shallow")]
+        top = [self.path / f"{part}.lock" for part in ("index", "HEAD", "config", "packed-refs", "shallow", "gc.pid")]
         return [lock for lock in top if lock.exists()] + list((self.path / "refs").rglob("*.lock"))
 
     def _run(self, *arguments: str, stdin: bytes | None = None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ensue.errors import ExperimentError
-from experiments.workspace import Workspace
+from experiments.workspace import LOOSE_OBJECTS_MAX, Workspace
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -45,6 +45,22 @@ def test_only_advance_moves_the_branch_and_nothing_is_lost(tmp_path: Path) -> No
     again = Workspace(tmp_path / "ws", "cuda:0")
     assert again.head() == kept
     assert again.source(discarded) == b"b"
+
+
+def test_many_loose_objects_are_packed_and_none_is_lost(tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "ws", "cpu")
+    first = space.commit("a", "a", None)
+    for number in range(2 * LOOSE_OBJECTS_MAX):
+        (tmp_path / f"{number}").write_text(f"{number}")
+    paths = "\n".join(str(tmp_path / f"{number}") for number in range(2 * LOOSE_OBJECTS_MAX))
+    command = ["git", "-C", str(space.path), "hash-object", "-w", "--stdin-paths"]
+    subprocess.run(command, input=paths, text=True, check=True, stdout=subprocess.DEVNULL)
+    assert list(space.path.glob("objects/pack/*.pack")) == []
+    second = space.commit("b", "b", first)
+    assert list(space.path.glob("objects/pack/*.pack"))
+    assert space.source(first) == b"a"
+    assert space.source(second) == b"b"
+    assert space.parents(second) == (first,)
 
 
 def test_each_device_has_its_branch(tmp_path: Path) -> None:
@@ -153,7 +169,7 @@ def test_a_half_made_repository_is_completed(tmp_path: Path, missing: str) -> No
 
 WRITER = """
 import sys
-from experiments.workspace import Workspace
+from experiments.workspace import LOOSE_OBJECTS_MAX, Workspace
 space = Workspace(sys.argv[1], "cpu")
 sha = None
 for i in range(10_000):
@@ -188,7 +204,7 @@ def test_killed_at_any_moment_the_next_start_goes_on(tmp_path: Path) -> None:
 def test_two_processes_share_a_repository(tmp_path: Path) -> None:
     script = """
 import sys
-from experiments.workspace import Workspace
+from experiments.workspace import LOOSE_OBJECTS_MAX, Workspace
 space = Workspace(sys.argv[1], sys.argv[2])
 for i in range(15):
     space.advance(space.commit(f"A = {i}", "a", space.head()))
@@ -211,7 +227,7 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_without_git_it_says_so(tmp_path: Path) -> None:
-    script = "from experiments.workspace import Workspace\nWorkspace('ws', 'cpu')"
+    script = "from experiments.workspace import LOOSE_OBJECTS_MAX, Workspace\nWorkspace('ws', 'cpu')"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", script],

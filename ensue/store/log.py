@@ -75,6 +75,21 @@ def numbered(
         left = None if left is None else left - size
 
 
+def logs(database: Database) -> Iterator[Record]:
+    """Yields every record, author by author, each author's in order of number and id: one order wherever they are."""
+    authors = "SELECT no FROM names WHERE no IN (SELECT DISTINCT author FROM records) ORDER BY name"
+    for (author,) in database.rows(authors):
+        last: tuple[int, bytes] | None = (0, b"")
+        while last is not None:
+            rows = database.rows(
+                "SELECT seq, id, raw FROM records WHERE author = ? AND (seq, id) > (?, ?) ORDER BY seq, id LIMIT ?",
+                (author, *last, BATCH_RECORDS),
+            )
+            for _, key, raw in rows:
+                yield checked(database.path, key, raw)
+            last = rows[-1][:2] if len(rows) == BATCH_RECORDS else None
+
+
 def head(database: Database, author: str) -> Record | None:
     """Returns an author's record with the highest sequence number (of two, that with the lower id), or None."""
     row = database.row(

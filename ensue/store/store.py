@@ -208,6 +208,17 @@ class Store:
         """Yields what `records` yields, each with its row number."""
         return log.numbered(self._database, author, kind, after_rowid, limit)
 
+    def logs(self) -> Iterator[Record]:
+        """Yields every record, author by author, each log in order of number and id: one order for one set of records.
+
+        No lock is held in between, so a record that arrives meanwhile may be among them.
+        """
+        return log.logs(self._database)
+
+    def has(self, record_id: str) -> bool:
+        """Returns whether a record is here."""
+        return log.has(self._database, record_id)
+
     def head(self, author: str) -> Record | None:
         """Returns an author's record with the highest sequence number (of two, that with the lower id), or None."""
         return log.head(self._database, author)

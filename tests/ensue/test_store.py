@@ -43,6 +43,19 @@ def test_append_numbers_and_links_ones_own_records(store: Store) -> None:
     assert [number for number, _ in store.numbered(after_rowid=1)] == [2, 3]
 
 
+def test_logs_have_one_order_wherever_the_records_are(store: Store, tmp_path: Path) -> None:
+    made = [record(author, seq, "insight", insight(f"{author} {seq}")) for author in range(3) for seq in range(1, 602)]
+    twin = record(1, 5, "insight", insight("the same number again"))
+    store.ingest(one.raw for one in [twin, *made])
+    wanted = sorted([*made, twin], key=lambda one: (one.author, one.seq, one.id))
+    assert list(store.logs()) == wanted
+    with Store(tmp_path / "other.sqlite3", NETWORK) as other:
+        other.ingest(one.raw for one in reversed(wanted))
+        assert list(other.logs()) == wanted
+        assert other.has(twin.id)
+        assert not other.has(sha("nothing"))
+
+
 def test_append_takes_a_model_and_keeps_unknown_fields_of_a_mapping(store: Store) -> None:
     model = parse_body("insight", insight())
     assert isinstance(model, Insight)

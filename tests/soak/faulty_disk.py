@@ -209,7 +209,8 @@ class Disk:
 def _rename(names: dict[str, File | str], naming: Naming) -> None:
     if naming.instead_of is not None:
         names.pop(naming.instead_of, None)
-        for name in [name for name in names if name.startswith(f"{naming.instead_of}/")]:  # a folder takes its own along
+        inside = [name for name in names if name.startswith(f"{naming.instead_of}/")]
+        for name in inside:  # a folder takes along what is in it
             names[naming.name + name.removeprefix(naming.instead_of)] = names.pop(name)
     if naming.file is None:
         names.pop(naming.name, None)

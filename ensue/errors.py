@@ -25,6 +25,8 @@
         ├── AlreadyRunning
         ├── BadSettings
         ├── BadKeyFile
+        ├── LogInDoubt
+        ├── BadArchive
         └── BadScript
 """
 
@@ -119,6 +121,14 @@ class BadSettings(UserError):
 
 class BadKeyFile(UserError):
     """A key file with wrong rights or content."""
+
+
+class LogInDoubt(UserError):
+    """A key that may have signed elsewhere what this home does not know."""
+
+
+class BadArchive(UserError):
+    """A file that is no export, is damaged, or belongs to another network."""
 
 
 class BadScript(UserError):

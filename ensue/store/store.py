@@ -21,6 +21,7 @@ from ensue.record import Record, decode, is_hex64, sign
 from ensue.search import Hit
 from ensue.store import log, queries, vault
 from ensue.store.database import Database
+from ensue.store.ownlog import OwnLog
 from ensue.store.reports import IngestReport, RebuildReport
 from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats, checked
 from ensue.store.schema import DERIVATION, migrate
@@ -35,7 +36,6 @@ _T = TypeVar("_T")
 
 BATCH_RECORDS = 500
 """Records, or blobs, taken in by one transaction."""
-_HEAD_NOTE = "own head "
 LEADERBOARD_ROWS = 20
 LEVELS = ("recorded", "official", "confirmed")
 
@@ -51,6 +51,7 @@ class Store:
         self.network = network
         self.path = Path(path)
         self._database = Database(self.path)
+        self.own_log = OwnLog(self._database, network)
         try:
             self._database.check(thorough=False)
             if migrate(self._database, network, DERIVATION):
@@ -91,7 +92,7 @@ class Store:
 
         `blobs`, and notes of this node in `local` (None removes one), are written in the same transaction; notes that
         name the record itself are given as a function of it.
-        Raises InvalidBody, RecordTooLarge, or DiskFull with nothing changed.
+        Raises InvalidBody, RecordTooLarge, LogInDoubt, or DiskFull with nothing changed.
         """
         from ensue.kinds import KINDS, parse_body
 
@@ -100,12 +101,12 @@ class Store:
         if parsed is None:
             raise InvalidBody(f"There is no kind of record named {kind!r}: use one of {', '.join(KINDS)}.")
         with self._changing(durable=True):
-            seq, prev = self._own_head(identity.peer_id)
+            end = self.own_log.next(identity.peer_id)
             record = sign(
                 identity,
                 network=self.network,
-                seq=seq + 1,
-                prev=prev,
+                seq=end.seq + 1,
+                prev=end.id,
                 time_ms=_now_ms(),
                 kind=kind,
                 body=fields,
@@ -114,18 +115,11 @@ class Store:
                 vault.put(self._database, blob)
             number = self._insert(record, parsed)
             self._database.run("INSERT INTO outbox(no) VALUES (?)", (number,))
-            notes = local(record) if callable(local) else local or {}
-            for key, value in {**notes, _HEAD_NOTE + identity.peer_id: f"{record.seq} {record.id}"}.items():
+            self.own_log.signed(record.author, record.seq, record.id)
+            for key, value in (local(record) if callable(local) else local or {}).items():
                 self._note(key, value)
+        self.own_log.advance(record.author, record.seq, record.id)
         return record
-
-    def _own_head(self, peer_id: str) -> tuple[int, str | None]:
-        """Returns number and id of one's last record, also when a damaged page has lost it: no number is used twice."""
-        last = self.head(peer_id)
-        noted = (self.local_get(_HEAD_NOTE + peer_id) or "0 ").split(" ")
-        if last is not None and last.seq >= int(noted[0]):
-            return last.seq, last.id
-        return int(noted[0]), noted[1] or None
 
     def ingest(self, raws: Iterable[bytes], blobs: Iterable[Blob] = ()) -> IngestReport:
         """Takes in records of others, verified one by one, and blobs; one that is refused does not stop the rest.
@@ -254,7 +248,7 @@ class Store:
             self._database.run("INSERT OR REPLACE INTO local(key, value) VALUES (?, ?)", (key, value))
 
     def outbox(self, limit: int = BATCH_RECORDS) -> list[Record]:
-        """Returns the oldest own records that wait to be sent."""
+        """Returns the oldest own records that wait to be sent; call `own_log.seal` before they leave this machine."""
         rows = self._database.rows(
             "SELECT r.id, r.raw FROM outbox o JOIN records r ON r.no = o.no ORDER BY o.no LIMIT ?", (limit,)
         )

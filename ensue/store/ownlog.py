@@ -1,0 +1,263 @@
+"""How far one's own log went, in a file beside the replica, so that a restored back-up gives out no number twice.
+
+Two records of one number freeze their author for good. So each key has a mark: the last number that it signed here, and
+the inode of the mark itself. An older replica under a newer mark goes on after the mark. A mark that is missing, or
+that is a copy of another file, puts the log in doubt: nothing is signed until a peer or the owner confirms its end.
+Left out: asking peers (`confirm` takes their answer). A snapshot that brings back a whole disk cannot be noticed here.
+Rejected: a mark inside the replica, which a back-up brings back with it; the machine's id, which containers change.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from ensue.errors import DiskFull, LogInDoubt, StoreError
+from ensue.identity import sync_folder
+from ensue.store import log
+from ensue.store.database import Database
+
+Doubt = Literal["missing", "copied", "foreign", "unreadable"]
+
+SLOT_BYTES = 512
+"""A sector. Two slots are written in turn, so a torn write leaves the other one."""
+_VERSION = "own-log-1"
+_HEAD_NOTE = "own head "
+_MARK_NOTE = "own mark "
+_UNKNOWN = "?"
+
+_WHY: dict[Doubt, str] = {
+    "missing": "its mark is gone, as after restoring only some of the files of a home",
+    "copied": "this home is a copy, such as a restored back-up",
+    "foreign": "the replica and its mark come from two different homes",
+    "unreadable": "its mark is damaged",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The end of a log as the mark has it; `turn` counts how often it was written."""
+
+    nonce: str
+    inode: int
+    turn: int
+    seq: int
+    id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnEnd:
+    """Where one's own log ends, and why that is in doubt; `missing` own records are lost to this replica."""
+
+    seq: int
+    id: str | None
+    doubt: Doubt | None
+    missing: int = 0
+
+
+class OwnLog:
+    """The ends of the logs that are signed with one replica; for several processes at once."""
+
+    def __init__(self, database: Database, network: str) -> None:
+        self._database = database
+        self._network = network
+
+    def end(self, peer_id: str) -> OwnEnd:
+        """Returns where a key's log ends by all that is known here."""
+        last = log.head(self._database, peer_id)
+        ends: list[tuple[int, str | None]] = [(last.seq, last.id)] if last else []
+        noted = (self._note(_HEAD_NOTE + peer_id) or "0 ").split(" ")
+        ends.append((int(noted[0]), noted[1] or None))
+        bound = self._note(_MARK_NOTE + peer_id)
+        mark, doubt = self._examined(peer_id, bound)
+        if mark is not None:
+            ends.append((mark.seq, mark.id))
+        elif doubt is None and bound is not None:
+            doubt = "missing"
+        seq, record_id = max(ends, key=lambda end: end[0])  # of equals the first: what the replica itself holds
+        return OwnEnd(seq, record_id, doubt, seq - (last.seq if last else 0))
+
+    def next(self, peer_id: str) -> OwnEnd:
+        """Returns the end that the next record follows; belongs inside the transaction that stores that record.
+
+        Raises LogInDoubt where a number could be given out twice, DiskFull where the first mark finds no room.
+        """
+        end = self.end(peer_id)
+        if end.doubt is not None:
+            raise LogInDoubt(
+                f"Where this node's log ends is in doubt, because {_WHY[end.doubt]}: if its key never signed more than "
+                f"the {end.seq} records known here run `autoresearch doctor --restored`, else move node.key away to "
+                "begin a new log; a number that is signed twice would void what follows it."
+            )
+        if self._note(_MARK_NOTE + peer_id) is None:
+            self._bind(peer_id, begin(self._database.path, self._network, peer_id))
+        return end
+
+    def signed(self, peer_id: str, seq: int, record_id: str) -> None:
+        """Notes a record as the end, inside its transaction; `advance` follows once that is committed."""
+        self._set(_HEAD_NOTE + peer_id, f"{seq} {record_id}")
+
+    def advance(self, peer_id: str, seq: int, record_id: str) -> None:
+        """Moves the mark on. A mark that stays behind the replica harms nothing, so no error is raised."""
+        with suppress(OSError), _opened(self._path(peer_id)) as descriptor:
+            mark = _read(descriptor)
+            if mark is not None and mark.seq < seq:
+                _write(descriptor, replace(mark, turn=mark.turn + 1, seq=seq, id=record_id))
+
+    def seal(self, peer_id: str) -> None:
+        """Makes the mark durable up to the last own record: to be called before records leave this machine.
+
+        Raises LogInDoubt as `next` does, and StoreError where the mark cannot be written.
+        """
+        with self._database.write():
+            end = self.next(peer_id)
+        try:
+            with _opened(self._path(peer_id)) as descriptor:
+                mark = _read(descriptor)
+                if mark is not None and mark.seq < end.seq:
+                    _write(descriptor, replace(mark, turn=mark.turn + 1, seq=end.seq, id=end.id))
+                os.fdatasync(descriptor)
+        except OSError as error:
+            raise _explained(self._path(peer_id), error) from error
+
+    def require(self, peer_id: str) -> None:
+        """Takes a key's log for begun, here or elsewhere: where nothing here knows of it, its end is in doubt.
+
+        For homes that were founded before: their key may have signed what this replica never saw.
+        """
+        known = self._note(_MARK_NOTE + peer_id) or self._note(_HEAD_NOTE + peer_id)
+        if known is None and not self._path(peer_id).exists():
+            with self._database.write():
+                self._set(_MARK_NOTE + peer_id, _UNKNOWN)
+
+    def confirm(self, peer_id: str, seq: int = 0, record_id: str | None = None) -> OwnEnd:
+        """Ends the doubt: nothing after `seq`, or after what is known here if that is more, was ever signed.
+
+        For the network, which asks peers for this node's own head, and for an owner who knows. Returns the end.
+        """
+        end = self.end(peer_id)
+        if seq > end.seq:
+            end = OwnEnd(seq, record_id, None, end.missing + seq - end.seq)
+        path = self._path(peer_id)
+        with self._database.write():
+            try:
+                path.unlink(missing_ok=True)
+                self._bind(peer_id, begin(self._database.path, self._network, peer_id, end.seq, end.id))
+            except OSError as error:
+                raise _explained(path, error) from error
+            if end.id is not None:
+                self.signed(peer_id, end.seq, end.id)
+        return replace(end, doubt=None)
+
+    def _examined(self, peer_id: str, bound: str | None) -> tuple[Mark | None, Doubt | None]:
+        """Returns the mark, if it is there, and what is wrong with it."""
+        try:
+            with _opened(self._path(peer_id)) as descriptor:
+                mark = _read(descriptor)
+                inode = os.fstat(descriptor).st_ino
+        except FileNotFoundError:
+            return None, None
+        except OSError as error:
+            raise _explained(self._path(peer_id), error) from error
+        if mark is None:
+            return None, "unreadable"
+        if mark.inode != inode:
+            return mark, "copied"
+        return mark, "foreign" if bound not in (None, mark.nonce) else None
+
+    def _bind(self, peer_id: str, mark: Mark) -> None:
+        self._set(_MARK_NOTE + peer_id, mark.nonce)
+
+    def _path(self, peer_id: str) -> Path:
+        return mark_path(self._database.path, self._network, peer_id)
+
+    def _note(self, key: str) -> str | None:
+        row = self._database.row("SELECT value FROM local WHERE key = ?", (key,))
+        return str(row[0]) if row else None
+
+    def _set(self, key: str, value: str) -> None:
+        self._database.run("INSERT OR REPLACE INTO local(key, value) VALUES (?, ?)", (key, value))
+
+
+def mark_path(database: Path, network: str, peer_id: str) -> Path:
+    """Returns where the mark of a key in a network lies: beside the replica, one file for each."""
+    name = hashlib.sha256(f"{network} {peer_id}".encode()).hexdigest()[:12]
+    return database.with_name(f"{database.name}.mark-{name}")
+
+
+def begin(database: Path, network: str, peer_id: str, seq: int = 0, record_id: str | None = None) -> Mark:
+    """Returns the mark of a key; where there is none it is made first, complete and durable under its name.
+
+    Raises DiskFull, or StoreError where it cannot be made.
+    """
+    path = mark_path(database, network, peer_id)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        try:
+            descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                mark = Mark(secrets.token_hex(16), os.fstat(descriptor).st_ino, 0, seq, record_id)
+                _write(descriptor, mark)
+                _write(descriptor, replace(mark, turn=1))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            with suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+        sync_folder(path.parent)
+        with _opened(path) as descriptor:
+            found = _read(descriptor)
+    except OSError as error:
+        raise _explained(path, error) from error
+    if found is None:
+        raise StoreError(f"The mark {path} is damaged: run `autoresearch doctor --restored`.")
+    return found
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Yields a descriptor of a mark, with no other process at it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int) -> Mark | None:
+    """Returns the newest whole slot of a mark, None where both are damaged."""
+    content = os.pread(descriptor, 2 * SLOT_BYTES, 0)
+    found = [_parsed(content[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)]
+    return max((mark for mark in found if mark is not None), key=lambda mark: mark.turn, default=None)
+
+
+def _parsed(slot: bytes) -> Mark | None:
+    text, _, rest = slot.partition(b" #")
+    if hashlib.sha256(text).hexdigest().encode() != rest.rstrip(b"\0\n"):
+        return None
+    try:
+        _, nonce, inode, turn, seq, record_id = text.decode("ascii").split(" ")
+        return Mark(nonce, int(inode), int(turn), int(seq), None if record_id == "-" else record_id)
+    except ValueError:
+        return None
+
+
+def _write(descriptor: int, mark: Mark) -> None:
+    text = f"{_VERSION} {mark.nonce} {mark.inode} {mark.turn} {mark.seq} {mark.id or '-'}".encode()
+    slot = text + b" #" + hashlib.sha256(text).hexdigest().encode() + b"\n"
+    os.pwrite(descriptor, slot.ljust(SLOT_BYTES, b"\0"), mark.turn % 2 * SLOT_BYTES)
+
+
+def _explained(path: Path, error: OSError) -> StoreError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"The disk that holds {path} is full and nothing was changed: free some space.")
+    return StoreError(f"The mark {path} cannot be used ({error.strerror}): give its owner the right to write there.")

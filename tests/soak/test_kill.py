@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SEED = 20261121
 DEADLINE_S = 120.0
 LIVES_A_HOME = 25
-SPAN_S = 2.5  # from a node's start into its third experiment, on a quiet machine
+LINES_MAX = 16  # from a node's start into its third experiment
 NODES = 2  # at once
 ANNOUNCED = " · val_bpb "
 
@@ -122,11 +122,14 @@ def one_home(home: Path, kills: int) -> Toll:
     toll, dice, began = Toll(), random.Random(f"{SEED} {home.name}"), time.monotonic()
     for _ in range(kills):
         process = join(home)
-        try:
-            time.sleep(dice.uniform(0.0, SPAN_S))  # the moment of the fault, not a wait for anything
-        finally:
-            process.send_signal(signal.SIGKILL)
-        output, _ = process.communicate(timeout=DEADLINE_S)
+        assert process.stdout is not None
+        # So many lines, whatever the machine's speed, and a moment more.
+        lines = [
+            process.stdout.readline() for _ in range(dice.choice((0, *(dice.randrange(LINES_MAX) for _ in range(4)))))
+        ]
+        time.sleep(dice.uniform(0.0, 0.4 if lines else 1.2))  # the moment of the fault, not a wait for anything
+        process.send_signal(signal.SIGKILL)
+        output = "".join(lines) + process.communicate(timeout=DEADLINE_S)[0]
         assert process.returncode == -signal.SIGKILL, output
         wait_until_gone(home)
         toll.kills += 1
@@ -208,11 +211,12 @@ def test_a_writer_killed_at_random_moments(tmp_path: Path, soak: bool) -> None:
             last_words = []
             while (said := parent.stdout.readline().split())[0] != "pid":
                 last_words.append(said[1])
-            if last_words:
-                assert set(last_words) <= known, "an acknowledged record is not there"
-            time.sleep(dice.uniform(0.0, 0.2))  # the moment of the fault, not a wait for anything
+            assert set(last_words) <= known, "an acknowledged record is not there"
+            made = [parent.stdout.readline().split()[1] for _ in range(dice.choice((0, 1, 1, 2, 5)))]
+            time.sleep(dice.uniform(0.0, 0.05))  # the moment of the fault, not a wait for anything
             os.kill(int(said[1]), signal.SIGKILL)
             known = check_writer(home)
+            assert set(made) <= known, "an acknowledged record is not there"
             records += len(known)
         parent.stdin.close()
     if soak:

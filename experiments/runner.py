@@ -112,4 +112,6 @@ def _unfit(source: bytes, track: Track) -> str | None:
         source.decode("utf-8")
     except UnicodeDecodeError as error:
         return f"train.py is not UTF-8 ({error.reason} at byte {error.start})"
+    if b"\0" in source:
+        return f"train.py has null bytes, the first at byte {source.index(0)}"
     return None

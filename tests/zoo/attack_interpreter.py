@@ -1,4 +1,4 @@
-# Tries to leave code for the next run or for the scorer: in the interpreter, its packages, start-up files, preloads.
+# Tries: to leave code for the next run or for the scorer: in the interpreter, its packages, start-up files, preloads.
 import os
 import site
 import sys
@@ -7,6 +7,8 @@ import sys
 def main():
     folders = {os.path.dirname(os.__file__), sys.base_prefix, sys.prefix, "/usr/lib", "/usr/bin", "/lib", "/etc", "/",
                "/job", "/run", "/dev", "/usr", *site.getsitepackages(), *filter(os.path.isdir, sys.path)}
+    scratch = os.stat("/tmp").st_dev  # what lies there ends with the sandbox, also a folder above the interpreter's
+    folders = {path for path in folders if not (path.startswith("/tmp/") and os.stat(path).st_dev == scratch)}
     for folder in sorted(folders - {"/scratch"}):
         for name in ("sitecustomize.py", "usercustomize.py", "evil.pth", "ld.so.preload", "torch.py"):
             try:

@@ -14,6 +14,7 @@ ESCAPED_CATEGORIES = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 )  # controls, bidi and invisibles, surrogates, private
 MARKS_MAX = 3  # combining marks on one character; more of them climb into the neighbouring lines
+FORMULA_BEGINS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in the full width of East Asia
 ID_CHARACTERS = 10
 NONE = "–"
 
@@ -49,6 +50,17 @@ def printable(text: str, columns: int | None = None) -> str:
 def block(text: str) -> str:
     """Return text of several lines, harmless as in `printable`; line feeds stay and tabs become spaces."""
     return _cleaned(text.replace("\r\n", "\n").expandtabs(4), "\n")
+
+
+def cell(text: str) -> str:
+    """Return text for a cell of a CSV file: harmless as in `printable`, and nothing that a spreadsheet calculates."""
+    shown = printable(text)
+    return f"'{shown}" if shown.lstrip().startswith(FORMULA_BEGINS) else shown
+
+
+def entered(text: str) -> str:
+    """Return what a person typed in Unicode's normal form C, so that the same words are the same bytes."""
+    return unicodedata.normalize("NFC", text)
 
 
 def width(text: str) -> int:

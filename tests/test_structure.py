@@ -17,7 +17,7 @@ FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "util", "helper", "m
 # One module (or the folder named) speaks each library; the sandboxed side of an experiment is a program of its own.
 OWNERS = {
     "sqlite3": {"ensue/store/"},
-    "zstandard": {"ensue/blobs.py"},
+    "zstandard": {"ensue/blobs.py", "ensue/packing.py", "ensue/tarball.py"},
     "git": {"experiments/workspace.py"},
     "httpx": {"experiments/fetch.py"},
     "optuna": {"experiments/proposers/optuna_proposer.py"},

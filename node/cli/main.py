@@ -47,6 +47,8 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "doctor": ("node.cli.doctor:doctor", "Check whether research can run here, and what to mend."),
         "config": ("node.cli.config:config", "List, set and unset this node's settings."),
         "rebuild": ("node.cli.rebuild:rebuild", "Derive the state anew from the records."),
+        "export": ("node.cli.archive:export_", "Write the memory, or a track's results, to one file."),
+        "import": ("node.cli.archive:import_", "Take in the memory that a file holds."),
     },
 }
 

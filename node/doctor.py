@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ensue.errors import AutoresearchError, TrackError
+from ensue.errors import AutoresearchError, LogInDoubt, TrackError
 from node import lock, machine, settings, text
 from node.home import Home, open_replica
 
@@ -59,6 +59,7 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Check]:
     yield _disk(home, chosen)
     yield from _key(home)
     yield _replica(home)
+    yield _own_log(home)
     track, check = _track(home, chosen)
     yield check
     if track is not None:
@@ -189,6 +190,36 @@ def _replica(home: Home) -> Check:
     if not equal:
         return Check("replica", "fail", "the live state is not what the records say", "autoresearch rebuild")
     return Check("replica", "ok", f"{text.plural(count, 'record')}, the live state is what they say")
+
+
+def _own_log(home: Home) -> Check:
+    from ensue.identity import Identity
+
+    if not home.founded or not home.key.exists():
+        return Check("own log", "ok", "none yet")
+    try:
+        with open_replica(home) as store:
+            end = store.own_log.require(Identity.load(home.key).peer_id)
+    except LogInDoubt as error:
+        return Check("own log", "fail", str(error), "autoresearch doctor --restored, or begin a new log")
+    except AutoresearchError:
+        return Check("own log", "note", "unknown; what stands above says why")
+    if end.missing:
+        lost = f"goes on after number {end.seq}; {text.plural(end.missing, 'newer record')} of its own are not here"
+        return Check("own log", "warn", lost, "nothing: it is safe; peers that have them give them back")
+    return Check("own log", "ok", f"{text.plural(end.seq, 'record')} signed here, the next is number {end.seq + 1}")
+
+
+def confirm_own_log(home: Home) -> str:
+    """Take this home for the one that continues its key's log; return in words where the log goes on.
+
+    Raises UserError where there is no node, BadKeyFile, StoreError, and AlreadyRunning while the node runs.
+    """
+    from ensue.identity import Identity
+
+    with lock.NodeLock(home.lock), open_replica(home) as store:
+        end = store.own_log.confirm(Identity.load(home.key).peer_id)
+    return f"the log of this node goes on here, after number {end.seq}"
 
 
 def _track(home: Home, chosen: Settings) -> tuple[Track | None, Check]:

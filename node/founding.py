@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ensue.genesis import Genesis, TrackRef, found
 from ensue.identity import Identity
-from ensue.store import Store
+from ensue.store import Store, ownlog
 from experiments import track as tracks
 from node.home import Home
 
@@ -33,16 +33,27 @@ def enter(home: Home) -> Membership:
     """Return the node's membership, making the key and founding a network on the very first start.
 
     Every step is atomic and may be repeated, so a kill in between costs nothing. Raises BadKeyFile, UserError,
-    StoreError.
+    StoreError, and LogInDoubt where the key may have signed what this home does not know.
     """
     home.create()
+    new_key = not home.key.exists()
     identity = Identity.load_or_create(home.key)
     founded = not home.genesis.exists()
     if founded:
         known = [TrackRef(track.name, track.id) for track in _known_tracks()]
-        found(identity, NETWORK_NAME, known, created_ms=time.time_ns() // 1_000_000).save(home.genesis)
+        genesis = found(identity, NETWORK_NAME, known, created_ms=time.time_ns() // 1_000_000)
+        ownlog.begin(home.database, genesis.network_id, identity.peer_id)  # first: a genesis without it is restored
+        genesis.save(home.genesis)
     genesis = Genesis.load(home.genesis)
-    return Membership(identity, genesis, Store(home.database, genesis.network_id), founded)
+    if new_key:
+        ownlog.begin(home.database, genesis.network_id, identity.peer_id)
+    store = Store(home.database, genesis.network_id)
+    try:
+        store.own_log.require(identity.peer_id)
+    except BaseException:
+        store.close()
+        raise
+    return Membership(identity, genesis, store, founded)
 
 
 def _known_tracks() -> "Iterable[tracks.Track]":

@@ -88,6 +88,12 @@ class OwnLog:
 
         Raises LogInDoubt where a number could be given out twice, DiskFull where the first mark finds no room.
         """
+        end = self._undoubted(peer_id)
+        if self._note(_MARK_NOTE + peer_id) is None:
+            self._bind(peer_id, begin(self._database.path, self._network, peer_id))
+        return end
+
+    def _undoubted(self, peer_id: str) -> OwnEnd:
         end = self.end(peer_id)
         if end.doubt is not None:
             raise LogInDoubt(
@@ -95,8 +101,6 @@ class OwnLog:
                 f"the {end.seq} records known here run `autoresearch doctor --restored`, else move node.key away to "
                 "begin a new log; a number that is signed twice would void what follows it."
             )
-        if self._note(_MARK_NOTE + peer_id) is None:
-            self._bind(peer_id, begin(self._database.path, self._network, peer_id))
         return end
 
     def signed(self, peer_id: str, seq: int, record_id: str) -> None:
@@ -126,15 +130,16 @@ class OwnLog:
         except OSError as error:
             raise _explained(self._path(peer_id), error) from error
 
-    def require(self, peer_id: str) -> None:
-        """Takes a key's log for begun, here or elsewhere: where nothing here knows of it, its end is in doubt.
+    def require(self, peer_id: str) -> OwnEnd:
+        """Returns the end of a log that was begun before, here or elsewhere; raises LogInDoubt where it may be another.
 
-        For homes that were founded before: their key may have signed what this replica never saw.
+        For homes that were founded before: where nothing here knows of the log, its key was restored from a back-up.
         """
         known = self._note(_MARK_NOTE + peer_id) or self._note(_HEAD_NOTE + peer_id)
         if known is None and not self._path(peer_id).exists():
             with self._database.write():
                 self._set(_MARK_NOTE + peer_id, _UNKNOWN)
+        return self._undoubted(peer_id)
 
     def confirm(self, peer_id: str, seq: int = 0, record_id: str | None = None) -> OwnEnd:
         """Ends the doubt: nothing after `seq`, or after what is known here if that is more, was ever signed.

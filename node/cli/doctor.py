@@ -20,15 +20,24 @@ NAME_COLUMNS = 13
 @click.option(
     "--backup-key", type=click.Path(path_type=Path), metavar="FILE", help="Copy this node's key to FILE first."
 )
+@click.option("--restored", is_flag=True, help="Say that this restored or copied home alone goes on; see below.")
 @output.as_json
 @click.pass_context
-def doctor(context: click.Context, quick: bool, backup_key: Path | None, in_json: bool) -> None:
-    """Try everything that research needs; exit 1 if it cannot run."""
+def doctor(context: click.Context, quick: bool, backup_key: Path | None, restored: bool, in_json: bool) -> None:
+    """Try everything that research needs; exit 1 if it cannot run.
+
+    After a home was restored from a back-up, copied or moved, nothing is signed until its owner says with --restored
+    that its key signed nothing since the back-up, and signs nowhere else.
+    """
     from node import doctor as examination
 
     home = default_home()
     if backup_key is not None:
         examination.back_up_key(home, backup_key)
+    if restored:
+        words = examination.confirm_own_log(home)
+        if not in_json:
+            click.echo(words)
     checks = []
     for check in examination.examine(home, quick=quick):
         checks.append(check)

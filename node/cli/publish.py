@@ -196,6 +196,7 @@ def _publish(
     identity = Identity.load(home.key)
     if kind != "retraction":
         body = body | {"agent": settings.own_name(settings.load(home.settings), identity.peer_id)}
+    store.own_log.require(identity.peer_id)
     try:
         record: Record = store.append(identity, kind, body, blobs or [])
     except InvalidBody as error:

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from ensue.genesis import TrackRef, found
 from ensue.identity import Identity
-from ensue.store import Blob, Store
+from ensue.store import Blob, Store, ownlog
 from experiments import track as tracks
 from experiments.experiment import experiment_key
 from node.cli.main import cli
@@ -110,6 +110,7 @@ def founded(home: Home) -> Iterator[Research]:
     identity = Identity.load_or_create(home.key)
     track = tracks.load("sotu").id
     genesis = found(identity, "autoresearch", [TrackRef("sotu", track)], created_ms=1_700_000_000_000)
+    ownlog.begin(home.database, genesis.network_id, identity.peer_id)
     genesis.save(home.genesis)
     with Store(home.database, genesis.network_id) as store:
         yield Research(home, identity, store, track)

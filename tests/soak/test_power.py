@@ -111,6 +111,10 @@ def check(home: Path, said: list[list[str]]) -> int:
         report = store.rebuild(check=True)
         assert report.equal
         assert report.damaged == ()
+        end = store.own_log.end(identity.peer_id)
+        assert end.doubt in (("copied",) if log else (None, "copied"))  # the folder was rebuilt; nothing else is wrong
+        assert end.seq == len(log)
+        store.own_log.confirm(identity.peer_id)
         following = store.append(identity, "insight", {"track": "0" * 64, "text": "on", "evidence": [], "agent": "a"})
         assert following.seq == len(log) + 1
     return len(made)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import mmap
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -87,13 +88,14 @@ def main() -> None:
     """Load the checkpoint through the script, say so, serve; say why instead when that fails."""
     sys.path[0] = str(JOB)
     facts = json.loads((JOB / "run.json").read_text())
+    checkpoint = os.environ.get("SANDBOX_ROOT", "") + facts["checkpoint"]  # set where no mount could be made
     control = socket.socket(fileno=int(facts["control_fd"]))
     try:
         slots = Slots(facts)
         load_model = getattr(load_script(JOB / "train.py"), "load_model", None)
         if not callable(load_model):
             raise AttributeError("train.py has no load_model(checkpoint, device)")
-        model = load_model(facts["checkpoint"], facts["device"])
+        model = load_model(checkpoint, facts["device"])
         control.send(b'{"op":"ready"}')
         serve(model, slots, control, facts["device"])
     except BaseException as error:

@@ -174,6 +174,7 @@ def connect() -> Run:
 
         return connect_by_hand()
     facts = json.loads(FACTS.read_text())
+    facts["checkpoint"] = os.environ.get("SANDBOX_ROOT", "") + facts["checkpoint"]  # where no mount could be made
     if facts["role"] != "train":
         return Run(facts, NoLink())
     _require_load_model((JOB / "train.py").read_bytes())

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ensue.errors import AutoresearchError
-from experiments.sandbox import cgroup, seccomp
+from experiments.sandbox import cgroup, landlock, seccomp
 from experiments.sandbox.bounds import Level, Limits
 from experiments.sandbox.starting import start
 from experiments.sandbox.visible import interpreter
@@ -26,6 +26,11 @@ STOPS = (
 KERNEL_GAP = "a bug in the kernel or a GPU driver"
 NOTHING = Level("none", 0, (), ("everything: a script can do what you can do",))
 YOUNG_GAP = "mistakes in our own set-up of namespaces, which fewer eyes have seen than bubblewrap's"
+SHARED_GAP = ("it runs among your own processes and files: it can read the machine's name, and of a file whose name it "
+              "knows it can ask whether it exists and how large it is")
+DISK_GAP = "its scratch space lies on your disk, watched several times a second instead of bounded"
+SEARCH_GAP = "folders that only root may enter are held back by Landlock alone"
+SAME_USER_GAP = "it runs as you: nothing but Landlock and the filter stands between it and your files"
 NO_FILTER_GAP = "system calls are not filtered"
 NO_GROUP_GAP = "memory and processor time are polled, not enforced by the kernel"
 
@@ -48,6 +53,20 @@ def candidates() -> Iterator[Level]:
             yield Level("bubblewrap", 3, STOPS, _gaps(more), kind | more, os.path.realpath(program or ""))
     for more in dict.fromkeys((extras, extras - {"cgroup"})):
         yield Level("namespaces", 2, STOPS, (*_gaps(more), YOUNG_GAP), kinds[-1] | more)
+    yield from _landlock(extras)
+
+
+def _landlock(extras: frozenset[str]) -> Iterator[Level]:
+    """Levels for a script among the host's own processes. Without the filter there are none: sockets would be open."""
+    version = landlock.abi()
+    if version < landlock.ABI_MIN or "seccomp" not in extras:
+        return
+    own = frozenset({"scoped"} if version >= landlock.ABI_SCOPES else ())
+    kinds = [frozenset({"root"}), frozenset({"root", "search"})] if os.geteuid() == 0 else [frozenset[str]()]
+    for more in dict.fromkeys((extras, extras - {"cgroup"})):
+        for kind in kinds:
+            features = own | kind | more
+            yield Level("landlock", 1, STOPS, _shared_gaps(features), features)
 
 
 def works(level: Level) -> bool:
@@ -63,13 +82,25 @@ def without(level: Level, *features: str) -> Level:
     """Returns the level as it would be on a machine that lacks `features`."""
     left = level.features - frozenset(features)
     own = [gap for gap in level.gaps if gap == YOUNG_GAP]
-    return replace(level, features=left, gaps=(*_gaps(left), *own))
+    gaps = _shared_gaps(left) if level.name == "landlock" else (*_gaps(left), *own)
+    return replace(level, features=left, gaps=gaps)
 
 
 def without_bubblewrap(level: Level) -> Level:
     """Returns the level as it would be on a machine where bubblewrap is not installed."""
     features = level.features - {"nested"}
     return Level("namespaces", 2, STOPS, (*_gaps(features), YOUNG_GAP), features)
+
+
+def without_namespaces(level: Level) -> Level:
+    """Returns the level as it would be on a machine where nothing may make namespaces."""
+    return next((one for one in _landlock(level.features) if works(one)), NOTHING)
+
+
+def _shared_gaps(features: frozenset[str]) -> tuple[str, ...]:
+    search = (SEARCH_GAP,) if "search" in features else ()
+    same = () if "root" in features else (SAME_USER_GAP,)
+    return (*_gaps(features), SHARED_GAP, *same, *search, DISK_GAP)
 
 
 def _gaps(features: frozenset[str]) -> tuple[str, ...]:

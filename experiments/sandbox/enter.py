@@ -1,14 +1,13 @@
 """Makes a sandbox of namespaces and goes into it: what bubblewrap does, for machines that lack it.
 
-Runs as a file of its own (`python -I -S enter.py PLAN COMMAND…`), so it imports the standard library only, and calls
-the kernel through ctypes. Needs Linux 5.12 for `mount_setattr`, which adds restrictions to a mount without having to
-know those that it has. Leaves out limits and users, which the launcher sees to. Rejected: `unshare` and `mount` of
-util-linux, a dozen processes a start.
+Runs as a file of its own (`python -I -S enter.py FD COMMAND…`), so it imports the standard library only, and calls the
+kernel through ctypes; its plan comes through the descriptor. Needs Linux 5.12 for `mount_setattr`, which adds
+restrictions to a mount without having to know those that it has. Leaves out limits and users, which the launcher sees
+to. Rejected: `unshare` and `mount` of util-linux, a dozen processes a start.
 """
 
-import base64
 import ctypes
-import json
+import marshal
 import os
 import struct
 import sys
@@ -29,6 +28,7 @@ MOUNT_SETATTR = 442
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 BASE = "/tmp"  # any folder that every machine has; covered in our own view only
 INNER_ID = 65534
+PLAN_BYTES_MAX = 1 << 24
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -142,15 +142,17 @@ def inside(plan: "dict[str, Any]", command: list[str], alive: int) -> "NoReturn"
     furnish(plan)
     control(PR_SET_NO_NEW_PRIVS, 1)
     if plan["seccomp"]:
-        filter_calls(base64.b64decode(plan["seccomp"]))
+        filter_calls(plan["seccomp"])
     for fd in plan["fds"]:
         os.set_inheritable(fd, True)
     os.execve(command[0], command, dict(os.environ))
 
 
 def main() -> None:
-    """Reads the plan from the first argument, runs the launcher in it, ends with its status."""
-    plan, command = json.loads(sys.argv[1]), sys.argv[2:]
+    """Reads the plan, runs the launcher in it, ends with its status."""
+    source, command = int(sys.argv[1]), sys.argv[2:]
+    plan = marshal.loads(os.read(source, PLAN_BYTES_MAX))
+    os.close(source)
     os.umask(0o022)
     die_with_parent()
     leave(plan["user"])

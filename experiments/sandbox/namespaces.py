@@ -4,7 +4,6 @@ Pure: values in, a plan out, in the order of mounting. Leaves out the calls them
 can't give a script a root, a network and a process table of its own, and leaves the paths of the host in place.
 """
 
-import base64
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ FILES_PER_MIB = 256  # a folder in memory holds at most so many files for each M
 
 def plan(level: Level, limits: Limits, view: View, mounts: Sequence[Mount], out: Path | None, devices: Sequence[str],
          seccomp: bytes | None, fds: Sequence[int]) -> dict[str, Any]:
-    """Returns what `enter` needs to know, ready for JSON."""
+    """Returns what `enter` needs to know, in values that `marshal` can carry."""
     # Links of the host lead nowhere once its root has moved, so they are followed here.
     shown = [(str(path.resolve()), str(path), "read") for path in (*view.folders, *view.files)]
     shown += [(str(Path(__file__).resolve().with_name("launch.py")), LAUNCHER, "read")]
@@ -36,13 +35,13 @@ def plan(level: Level, limits: Limits, view: View, mounts: Sequence[Mount], out:
         "links": [*view.links, *((f"/dev/{name}", target) for name, target in DEVICE_LINKS.items())],
         "hidden": [str(path) for path in view.hidden],
         "memory": [_memory("/dev/shm", limits.shm_bytes), *(_memory(f, limits.scratch_bytes) for f in SCRATCH_FOLDERS)],
-        "seccomp": base64.b64encode(seccomp or b"").decode(),
+        "seccomp": seccomp or b"",
         "fds": sorted(fds),
     }
 
 
 def program() -> list[str]:
-    """Returns the command that carries out a plan; the plan and the command inside follow as arguments."""
+    """Returns the command that carries out a plan; its descriptor and the command inside follow as arguments."""
     return [sys.executable, "-I", "-S", str(Path(__file__).with_name("enter.py"))]
 
 

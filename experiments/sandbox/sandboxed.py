@@ -18,9 +18,11 @@ from experiments.sandbox.bounds import MIB, Limits
 from experiments.sandbox.cgroup import Group
 from experiments.sandbox.launch import LAUNCHER
 from experiments.sandbox.output import Output
+from experiments.sandbox.place import Place
 
 GONE_S = 10.0  # for a killed tree to vanish
 SCRATCH_FILES_MAX = 200_000
+PLACE_FILES_MAX = 20_000  # on the disk, where looking at them takes longer than asking for their number
 STOP_PASSES = 5
 OWN_PROCESSES = 2  # bubblewrap and the launcher
 
@@ -29,13 +31,15 @@ class Sandboxed:
     """One process tree in isolation. Close it: that kills what is left and frees its control group."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", output: Output, limits: Limits, group: Group | None,
-                 out: Path | None) -> None:
+                 out: Path | None, place: Place | None = None, uid: int | None = None) -> None:
         self.pid = process.pid  # of the outermost process, on the host
         self._process = process
         self._output = output
         self._limits = limits
         self._group = group
         self._out = out
+        self._place = place  # only where the script has no process table of its own: the outermost process ends it all
+        self._uid = uid if place else None  # nobody else's
         self._cpu_s = 0.0
         self._seen: dict[tuple[int, int], float] = {}
         self._gone_cpu_s = 0.0
@@ -124,12 +128,22 @@ class Sandboxed:
         alive = self._all()
         if not enforced and self._summed_memory_bytes(alive) > limits.memory_bytes:
             return memory
-        threads = sum(one.threads for one in alive if one.alive) - OWN_PROCESSES
+        own = 1 if self._place else OWN_PROCESSES
+        threads = sum(one.threads for one in alive if one.alive) - own
         if threads >= limits.processes:
             return f"It used up its {limits.processes} processes and threads."
         if self._tmpfs(alive)[1] > SCRATCH_FILES_MAX:
             return f"It made more than {SCRATCH_FILES_MAX} files in its scratch space."
-        return self._check_out()
+        return self._check_place() or self._check_out()
+
+    def _check_place(self) -> str | None:
+        for folder in self._place.writable if self._place and not self._closed else ():
+            used_bytes, files = _folder_use(folder, PLACE_FILES_MAX)
+            if files > PLACE_FILES_MAX:
+                return f"It made more than {PLACE_FILES_MAX} files in its scratch space."
+            if used_bytes > self._limits.scratch_bytes:
+                return f"It wrote more than {self._limits.scratch_bytes // MIB} MiB to its scratch space."
+        return None
 
     def _check_out(self) -> str | None:
         if self._out is None:
@@ -173,15 +187,28 @@ class Sandboxed:
         if self._process.poll() is None:
             # Inside first: the first process of a PID namespace takes all others with it.
             self._signal(signal.SIGKILL, "ZX")
+            if self._place:
+                self._stop_reaper()
             self._process.kill()
         if self._group:
             self._group.kill()
+        for one in tree.of_user(self._uid) if self._uid is not None else ():
+            known[one.pid] = one
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one.pid, signal.SIGKILL)
         if self.wait(GONE_S) is None:
             raise ExperimentError(f"Process {self.pid} of a sandbox cannot be killed; look at it with `ps`.")
         while left := [pid for pid, one in known.items() if _lives(one)]:
             if time.monotonic() > deadline:
                 raise ExperimentError(f"Processes {left} of a sandbox cannot be killed; look at them with `ps`.")
             time.sleep(0.002)
+
+    def _stop_reaper(self) -> None:
+        """Lets the outermost process kill what a look from here may miss, and gives it the time."""
+        if self._group:
+            self._group.freeze(False)
+        self._process.terminate()
+        self.wait(GONE_S)
 
     def output(self) -> bytes:
         """Returns the head and the tail of what was printed, at most `stdout_bytes` and one line between them."""
@@ -197,6 +224,8 @@ class Sandboxed:
         self._output.finish()
         if self._group:
             self._group.remove()
+        if self._place:
+            self._place.remove()
         if self._out is not None and os.geteuid() == 0:
             os.chown(self._out, 0, 0)
         self._closed = True

@@ -9,7 +9,9 @@ import errno
 import os
 import struct
 
-LOAD_WORD, JUMP_EQUAL, JUMP_ANY_BIT, JUMP_AT_LEAST, RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
+from experiments.sandbox import hostcalls
+
+LOAD_WORD, JUMP_EQUAL, JUMP_ANY_BIT, JUMP_AT_LEAST, RETURN, AND = 0x20, 0x15, 0x45, 0x35, 0x06, 0x54
 ALLOW, KILL_PROCESS, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 NUMBER_AT, ARCH_AT, ARGS_AT = 0, 4, 16
 X32_FIRST = 0x40000000
@@ -45,10 +47,13 @@ HOARDS: dict[str, tuple[int | None, int | None]] = {"memfd_create": (319, 279), 
 CLONE, CLONE3, SOCKET, IOCTL = (56, 220), (435, 435), (41, 198), (16, 29)
 
 
-def program(machine: str | None = None, *, hoards: bool = True) -> bytes | None:
+def program(
+    machine: str | None = None, *, hoards: bool = True, shared: bool = False, signals: bool = True
+) -> bytes | None:
     """Returns the filter for a machine (`os.uname().machine`), None where we have no table for it.
 
-    `hoards` allows memory that belongs to no process.
+    `hoards` allows memory that belongs to no process. `shared` is for a script in the host's own namespaces: it
+    forbids what reaches past it, and without `signals` each signal that is sent on purpose.
     """
     machine = machine or os.uname().machine
     if machine not in AUDIT_ARCH:
@@ -60,9 +65,8 @@ def program(machine: str | None = None, *, hoards: bool = True) -> bytes | None:
     # Its flags lie in memory, out of a filter's sight; told that it is missing, the C library takes clone instead.
     code += [_jump(JUMP_EQUAL, CLONE3[column], 0, 1), _refuse(errno.ENOSYS)]
     for numbers in [*DENIED.values(), *([] if hoards else HOARDS.values())]:
-        number = numbers[column]
-        if number is not None:
-            code += [_jump(JUMP_EQUAL, number, 0, 1), _refuse(errno.EPERM)]
+        code += _deny(numbers[column])
+    code += _shared(column, signals) if shared else []
     code += [_jump(JUMP_EQUAL, CLONE[column], 0, 4), _argument(0), _jump(JUMP_ANY_BIT, NAMESPACE_FLAGS, 0, 1),
              _refuse(errno.EPERM), _give(ALLOW)]
     code += [_jump(JUMP_EQUAL, SOCKET[column], 0, 4), _argument(0), _jump(JUMP_EQUAL, AF_UNIX, 1, 0),
@@ -70,6 +74,29 @@ def program(machine: str | None = None, *, hoards: bool = True) -> bytes | None:
     code += [_jump(JUMP_EQUAL, IOCTL[column], 0, 5), _argument(1), _jump(JUMP_EQUAL, TERMINAL_INJECTION[0], 1, 0),
              _jump(JUMP_EQUAL, TERMINAL_INJECTION[1], 0, 1), _refuse(errno.EPERM), _give(ALLOW)]
     return b"".join([*code, _give(ALLOW)])
+
+
+def _shared(column: int, signals: bool) -> list[bytes]:
+    """What is forbidden where the script shares the host's namespaces."""
+    code: list[bytes] = []
+    for numbers in [*hostcalls.FORBIDDEN.values(), *([] if signals else hostcalls.SIGNALS.values())]:
+        code += _deny(numbers[column])
+    for numbers in hostcalls.ON_ONESELF.values():
+        code += [_jump(JUMP_EQUAL, numbers[column] or 0, 0, 4), _argument(0), _jump(JUMP_EQUAL, 0, 1, 0),
+                 _refuse(errno.EPERM), _give(ALLOW)]
+    code += [_jump(JUMP_EQUAL, hostcalls.SOCKETPAIR[column], 0, 6), _argument(1),
+             _instruction(AND, hostcalls.KIND_MASK), _jump(JUMP_EQUAL, hostcalls.STREAM, 2, 0),
+             _jump(JUMP_EQUAL, hostcalls.SEQPACKET, 1, 0), _refuse(errno.EPERM), _give(ALLOW)]
+    owner, owner_ex = hostcalls.SIGNAL_OWNERS
+    code += [_jump(JUMP_EQUAL, hostcalls.FCNTL[column], 0, 5), _argument(1), _jump(JUMP_EQUAL, owner, 1, 0),
+             _jump(JUMP_EQUAL, owner_ex, 0, 1), _refuse(errno.EPERM), _give(ALLOW)]
+    first, second = hostcalls.SIGNAL_OWNER_IOCTLS
+    return [*code, _jump(JUMP_EQUAL, IOCTL[column], 0, 5), _argument(1), _jump(JUMP_EQUAL, first, 1, 0),
+            _jump(JUMP_EQUAL, second, 0, 1), _refuse(errno.EPERM), _at(NUMBER_AT)]
+
+
+def _deny(number: int | None) -> list[bytes]:
+    return [] if number is None else [_jump(JUMP_EQUAL, number, 0, 1), _refuse(errno.EPERM)]
 
 
 def _instruction(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:

@@ -6,22 +6,24 @@ the parent" to the thread that spawned. Rejected: `preexec_fn`, unsafe in a proc
 """
 
 import contextlib
-import json
+import marshal
 import os
 import secrets
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from ensue.errors import ExperimentError, SandboxUnavailable
-from experiments.sandbox import bubblewrap, cgroup, namespaces, seccomp, tree
+from experiments.sandbox import bubblewrap, cgroup, landlock, namespaces, seccomp, tree
 from experiments.sandbox.bounds import Level, Limits, Mount
 from experiments.sandbox.devices import devices, folders
 from experiments.sandbox.launch import LAUNCHER, SAME_USER
 from experiments.sandbox.output import Output
+from experiments.sandbox.place import Place
 from experiments.sandbox.sandboxed import Sandboxed
-from experiments.sandbox.visible import interpreter, view
+from experiments.sandbox.visible import View, interpreter, view
 
 GATE = 'read -r _ && exec "$@" </dev/null'
 BASE_ENV = {
@@ -64,23 +66,80 @@ def start(
         out.mkdir(parents=True, exist_ok=True)
         if uid is not None:
             os.chown(out, uid, uid)
-    bounds = ",".join(f"{name}={bound}" for name, bound in _rlimits(level, limits, device).items())
-    launcher = [interpreter(), "-I", "-S", LAUNCHER, SAME_USER if uid is None else str(uid), cwd,
-                ",".join(map(str, fds)), bounds, *argv]
+    bounds = _rlimits(level, limits, device)
     # Memory without a process goes uncounted where there is no control group, but a GPU's driver can't do without.
     hoards = "cgroup" in level.features or device != "cpu"
-    calls = seccomp.program(hoards=hoards) if "seccomp" in level.features else None
+    scoped = "scoped" in level.features
+    calls = (seccomp.program(hoards=hoards, shared=level.name == "landlock", signals=scoped)
+             if "seccomp" in level.features else None)
     environment = {**BASE_ENV, **(env or {})}
+    wanted = _Wanted(list(argv), level, limits, mounts, out, environment, list(fds), cwd, uid, bounds, calls)
+    if level.name == "landlock":
+        return _confined(wanted, view(hide), devices(device))
+    launcher = [interpreter(), "-I", "-S", LAUNCHER, SAME_USER if uid is None else str(uid), cwd,
+                ",".join(map(str, fds)), ",".join(f"{name}={bound}" for name, bound in bounds.items()), *argv]
     if level.name == "namespaces":
         plan = namespaces.plan(level, limits, view(hide), mounts, out, devices(device), calls, fds)
-        command = [*namespaces.program(), json.dumps(plan), *launcher]
-        return _spawner.submit(_spawn, command, environment, level, limits, out, list(fds)).result()
+        with _in_memory(marshal.dumps(plan)) as plan_fds:
+            return _spawned(wanted, [*namespaces.program(), *map(str, plan_fds), *launcher], plan_fds)
     if level.name != "bubblewrap":
         raise SandboxUnavailable("No isolation that may be used here; install bubblewrap (`apt install bubblewrap`).")
     with _in_memory(calls) as filter_fds:
         shown = bubblewrap.arguments(level, limits, view(hide), mounts, out, devices(device), *filter_fds)
-        command, passed = [*shown, *launcher], [*fds, *filter_fds]
-        return _spawner.submit(_spawn, command, environment, level, limits, out, passed).result()
+        return _spawned(wanted, [*shown, *launcher], filter_fds)
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """What one start is about."""
+
+    argv: list[str]
+    level: Level
+    limits: Limits
+    mounts: Sequence[Mount]
+    out: Path | None
+    env: dict[str, str]
+    fds: list[int]
+    cwd: str
+    uid: int | None
+    bounds: dict[str, int]
+    calls: bytes | None
+    place: Place | None = None
+
+
+def _confined(wanted: _Wanted, shown: View, device_files: Sequence[str]) -> Sandboxed:
+    """Starts a script among the host's own files, held by Landlock."""
+    if wanted.calls is None:
+        raise SandboxUnavailable("Landlock alone leaves sockets open, and this processor has no system call filter.")
+    scoped = "scoped" in wanted.level.features
+    version = landlock.abi() if scoped else min(landlock.abi(), landlock.ABI_SCOPES - 1)
+    search = "search" in wanted.level.features
+    with contextlib.ExitStack() as held:
+        out, out_fds = wanted.out, list[int]()
+        if out is not None and wanted.uid is not None and not search:
+            # Through a descriptor, the script's user needs no right to enter the folders above.
+            out_fds = [os.open(out, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
+            held.callback(os.close, *out_fds)
+            out = Path(f"/proc/self/fd/{out_fds[0]}")
+        place = wanted.place = Place(wanted.mounts, out and out.absolute(), wanted.uid)
+        try:
+            writable = [*place.writable, *([] if out is None else [out])]
+            plan = {
+                "parent": os.getpid(), "uid": wanted.uid, "search": search, "cwd": place.translated([wanted.cwd])[0],
+                "fds": [*wanted.fds, *out_fds], "limits": wanted.bounds, "seccomp": wanted.calls,
+                "landlock": landlock.plan(version, landlock.rules(shown, place.shown, writable, device_files)),
+            }
+            wanted.env = place.environment(wanted.env)
+            (plan_fd,) = held.enter_context(_in_memory(marshal.dumps(plan)))
+            program = [interpreter(), "-I", "-S", str(Path(__file__).resolve().with_name("confine.py")), str(plan_fd)]
+            return _spawned(wanted, [*program, *place.translated(wanted.argv)], [*out_fds, plan_fd])
+        except BaseException:
+            place.remove()
+            raise
+
+
+def _spawned(wanted: _Wanted, command: list[str], further_fds: Sequence[int]) -> Sandboxed:
+    return _spawner.submit(_spawn, wanted, command, [*wanted.fds, *further_fds]).result()
 
 
 @contextlib.contextmanager
@@ -89,7 +148,7 @@ def _in_memory(content: bytes | None) -> Iterator[list[int]]:
     if content is None:
         yield []
         return
-    fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+    fd = os.memfd_create("plan", os.MFD_CLOEXEC)
     try:
         os.write(fd, content)
         os.lseek(fd, 0, os.SEEK_SET)
@@ -98,15 +157,14 @@ def _in_memory(content: bytes | None) -> Iterator[list[int]]:
         os.close(fd)
 
 
-def _spawn(command: list[str], env: dict[str, str], level: Level, limits: Limits, out: Path | None,
-           fds: list[int]) -> Sandboxed:
-    group = cgroup.Group(cgroup.hierarchies(), limits) if "cgroup" in level.features else None
+def _spawn(wanted: _Wanted, command: list[str], fds: list[int]) -> Sandboxed:
+    group = cgroup.Group(cgroup.hierarchies(), wanted.limits) if "cgroup" in wanted.level.features else None
     gate_read, gate_write = os.pipe()
     output_read, output_write = os.pipe()
     try:
         process = subprocess.Popen(
             ["/bin/sh", "-c", GATE, "sh", *command], stdin=gate_read, stdout=output_write, stderr=output_write,
-            env=env, cwd="/", pass_fds=fds, start_new_session=True)
+            env=wanted.env, cwd="/", pass_fds=fds, start_new_session=True)
     except OSError as error:
         os.close(output_read)
         os.close(gate_write)
@@ -116,7 +174,8 @@ def _spawn(command: list[str], env: dict[str, str], level: Level, limits: Limits
     finally:
         os.close(gate_read)
         os.close(output_write)
-    sandboxed = Sandboxed(process, Output(output_read, limits.stdout_bytes), limits, group, out)
+    output = Output(output_read, wanted.limits.stdout_bytes)
+    sandboxed = Sandboxed(process, output, wanted.limits, group, wanted.out, wanted.place, wanted.uid)
     try:
         if group:
             group.add(process.pid)
@@ -131,7 +190,8 @@ def _spawn(command: list[str], env: dict[str, str], level: Level, limits: Limits
 
 def _rlimits(level: Level, limits: Limits, device: str) -> dict[str, int]:
     processes = limits.processes
-    if "root" not in level.features and _kernel() < NPROC_PER_NAMESPACE:
+    shares_user = level.name == "landlock" or _kernel() < NPROC_PER_NAMESPACE
+    if "root" not in level.features and shares_user:
         processes += sum(one.threads for one in tree.everyone())
     elif "root" not in level.features:
         # The launcher has the same user, and `enter`, unlike bubblewrap, waits inside the user namespace.

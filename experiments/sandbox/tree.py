@@ -73,6 +73,20 @@ def descendants(root: int) -> list[Process]:
     return found
 
 
+def of_user(uid: int) -> list[Process]:
+    """Returns every process of the user `uid`."""
+    wanted = f"\nUid:\t{uid}\t"
+    found = []
+    for name in filter(str.isdigit, os.listdir(PROC)):
+        try:
+            here = wanted in (PROC / name / "status").read_text(errors="replace")
+        except OSError:
+            continue
+        one = process(int(name)) if here else None
+        found += [one] if one else []
+    return found
+
+
 def private_bytes(pid: int) -> int:
     """Returns resident memory that is the process's own or shared without a file; 0 once it is gone."""
     try:

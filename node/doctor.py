@@ -32,6 +32,7 @@ LOAD_SHARE_MAX = 0.5
 YEAR_2024_S = 1_704_067_200
 CHECKED_RECORDS_MAX = 3_000  # a larger replica is left to `rebuild --check`
 BACKUP_KEY = "key back-up"
+FIX_SANDBOX = "install bubblewrap (apt install bubblewrap)"
 GIT_TIMEOUT_S = 10.0
 
 
@@ -66,7 +67,7 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Check]:
         yield _memory(track, chosen)
         yield _processors(track)
     yield _git()
-    yield _sandbox(chosen)
+    yield from _sandbox(chosen)
     if not quick:
         yield _device(home, chosen, track)
     yield _clock(home)
@@ -284,17 +285,22 @@ def _git() -> Check:
     )
 
 
-def _sandbox(chosen: Settings) -> Check:
+def _sandbox(chosen: Settings) -> Iterator[Check]:
     from experiments import sandbox
 
     level = sandbox.detect()
-    if level.strength >= machine.STRENGTH_BEST:
-        return Check("sandbox", "ok", f"{level.name}; what remains: {'; '.join(level.gaps) or 'nothing known'}")
-    found = f"{level.name}; open: {'; '.join(level.gaps)}"
-    fix = "install bubblewrap (apt install bubblewrap)"
-    if level.strength >= machine.STRENGTH_MIN and chosen.sandbox != "bubblewrap":
-        return Check("sandbox", "warn", found, fix)
-    return Check("sandbox", "fail", found, fix)
+    gaps = "; ".join(level.gaps)
+    if level.strength < machine.STRENGTH_MIN:
+        fix = "install bubblewrap (apt install bubblewrap); no script is run until something holds it"
+        yield Check("sandbox", "fail", f"{level.name}; open: {gaps}", fix)
+        return
+    best = level.strength >= machine.STRENGTH_BEST
+    found = f"{level.name} ({level.label}); {'what remains' if best else 'it does not stop'}: {gaps}"
+    if not machine.accepts(level, chosen):
+        yield Check("sandbox", "fail", f"{found}; your settings want {chosen.sandbox}", FIX_SANDBOX)
+    else:
+        yield Check("sandbox", "ok" if best else "warn", found, "" if best else FIX_SANDBOX)
+    yield Check("limits", "ok" if "cgroup" in level.features else "note", sandbox.limits(level))
 
 
 def _device(home: Home, chosen: Settings, track: Track | None) -> Check:

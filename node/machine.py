@@ -19,8 +19,9 @@ from experiments.track import Track
 from node.home import Home
 from node.settings import Settings
 
-STRENGTH_MIN = 2  # files, network and memory are held back; below that the owner has to insist
+STRENGTH_MIN = 1  # files, network and memory are held back
 STRENGTH_BEST = 3
+STRENGTH_WANTED = {"any": STRENGTH_MIN, "namespaces": 2, "bubblewrap": STRENGTH_BEST}  # by the owner's setting
 
 
 def hardware(home: Home, chosen: Settings, *, threads: int) -> Hardware:
@@ -48,15 +49,20 @@ def wall(chosen: Settings) -> Level:
     level = sandbox.detect()
     if level.strength < STRENGTH_MIN:
         raise SandboxUnavailable(
-            "nothing on this machine holds a stranger's script: install bubblewrap (apt install bubblewrap), or allow "
-            "user namespaces (sysctl kernel.unprivileged_userns_clone=1)"
+            "nothing on this machine holds a stranger's script: install bubblewrap (apt install bubblewrap), allow "
+            "user namespaces (sysctl kernel.unprivileged_userns_clone=1), or use Linux 6.2 or later with Landlock"
         )
-    if level.strength < STRENGTH_BEST and chosen.sandbox == "bubblewrap":
+    if not accepts(level, chosen):
         raise SandboxUnavailable(
-            f"bubblewrap cannot be used here, only {level.name}, and your settings want nothing weaker: install it, or "
-            "run `autoresearch config unset sandbox`"
+            f"{chosen.sandbox} cannot be used here, only {level.name}, and your settings want nothing weaker: install "
+            "bubblewrap, or run `autoresearch config unset sandbox`"
         )
     return level
+
+
+def accepts(level: Level, chosen: Settings) -> bool:
+    """Return whether a level is as strong as the owner's setting wants it."""
+    return level.strength >= STRENGTH_WANTED[chosen.sandbox]
 
 
 def bounded(track: Track, chosen: Settings) -> Track:

@@ -127,9 +127,9 @@ class Settings:
     )
     sandbox: str = _setting(
         "any",
-        "any or bubblewrap",
-        "any: the strongest wall there is, and never none; bubblewrap: nothing weaker will do",
-        _matches("any|bubblewrap", "any or bubblewrap"),
+        "any, namespaces or bubblewrap",
+        "any: the strongest wall there is, and never none; else the weakest that will do",
+        _matches("any|namespaces|bubblewrap", "any, namespaces or bubblewrap"),
     )
     ideas_share: float = _setting(
         0.5, "share", "the largest share of experiments that try people's hypotheses", _between(0.0, 1.0)

@@ -37,11 +37,11 @@ class Mount:
 class Level:
     """How well a script is held on this machine: `stops` and `gaps` in plain words, more `strength` is better."""
 
-    name: str  # "bubblewrap" | "namespaces" | "none"
-    strength: int  # 3, 2, 0
+    name: str  # "bubblewrap" | "namespaces" | "landlock" | "none"
+    strength: int  # 3, 2, 1, 0
     stops: tuple[str, ...]
     gaps: tuple[str, ...]
-    features: frozenset[str] = frozenset()  # "root", "cgroup", "seccomp", "userns"
+    features: frozenset[str] = frozenset()  # "root", "cgroup", "seccomp", "userns", "nested", "scoped", "search"
     program: str = ""  # bubblewrap's path
 
     @property

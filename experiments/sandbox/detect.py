@@ -69,6 +69,18 @@ def _landlock(extras: frozenset[str]) -> Iterator[Level]:
             yield Level("landlock", 1, STOPS, _shared_gaps(features), features)
 
 
+def limits(level: Level) -> str:
+    """Returns in plain words who holds a script to its limits at this level, for an owner to read."""
+    versions = sorted({hierarchy.version for hierarchy in cgroup.hierarchies()}) if "cgroup" in level.features else []
+    if versions:
+        told = " and ".join(f"version {version}" for version in versions)
+        memory = f"memory and processor time by the kernel (control groups, {told})"
+    else:
+        memory = "memory and processor time by looking several times a second (the kernel bounds each process alone)"
+    disk = "disk by looking several times a second" if level.name == "landlock" else "scratch space by its size"
+    return f"{memory}; the number of processes by the kernel; {disk}"
+
+
 def works(level: Level) -> bool:
     """Returns whether a Python in a sandbox of this level runs and says so."""
     try:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,16 +75,31 @@ class Place:
         remove_tree(self.root)
 
 
-def reap() -> None:
-    """Deletes the folders that dead nodes of this user left behind."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        named = re.fullmatch(rf"{PREFIX}(\d+)-(\d+)-\w+", folder.name)
-        owner = tree.process(int(named[1])) if named else None
+def reap() -> int:
+    """Kills what dead nodes of this user left running in such folders, deletes them; returns how many it killed."""
+    dead = [folder for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*") if _is_dead(folder)]
+    killed = 0
+    for name in filter(str.isdigit, os.listdir("/proc") if dead else ()):
         with contextlib.suppress(OSError):
-            if folder.lstat().st_uid != os.geteuid() or named is None:
-                continue
-            if owner is None or not owner.alive or owner.started != int(named[2]):
-                remove_tree(folder)
+            words = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
+            if any(f"{ROOT_NAME}={folder}".encode() in words for folder in dead):
+                os.kill(int(name), signal.SIGKILL)
+                killed += 1
+    for folder in dead:
+        with contextlib.suppress(OSError):
+            remove_tree(folder)
+    return killed
+
+
+def _is_dead(folder: Path) -> bool:
+    named = re.fullmatch(rf"{PREFIX}(\d+)-(\d+)-\w+", folder.name)
+    owner = tree.process(int(named[1])) if named else None
+    try:
+        mine = folder.lstat().st_uid == os.geteuid()
+    except OSError:
+        return False
+    gone = named is not None and (owner is None or not owner.alive or owner.started != int(named[2]))
+    return mine and gone
 
 
 def _link_or_copy(source: str, target: str) -> str:

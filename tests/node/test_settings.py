@@ -39,7 +39,7 @@ def test_flag_before_environment_before_file_before_default(tmp_path):
         ("experiments = true\n", "line 1: experiments wants a whole number"),
         ("experiments = -1\n", "line 1: experiments wants a number from 0"),
         ("keep_alpha = nan\n", "line 1: keep_alpha wants a number from 1e-06 to 0.5"),
-        ('sandbox = "none"\n', "line 1: sandbox wants any or bubblewrap"),
+        ('sandbox = "none"\n', "line 1: sandbox wants any, namespaces or bubblewrap"),
         ('name = "a\\u001b[31m"\n', "line 1: name wants at most 40 printable characters"),
         ('device = "gpu"\n', "line 1: device wants auto, cpu, mps"),
         ("[settings]\nname = 'a'\n", "line 1: there is no setting 'settings'"),

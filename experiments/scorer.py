@@ -124,8 +124,8 @@ def _ask(
     layout = probes.lay_out(len(rows), track.batch_rows, generator)
     again_rows = generator.permutation(len(rows))[: max(track.batch_rows, len(rows) // AGAIN_SHARE)]
     again = probes.lay_out(len(again_rows), track.batch_rows, generator)
-    probe_count = min(track.probes, len(rows) // 3)
-    session.batches_all = len(layout.table) + len(again.table) + max(1, probe_count // track.batch_rows)
+    batches = max(1, min(track.probes // track.batch_rows, len(layout.table)))
+    session.batches_all = len(layout.table) + len(again.table) + batches
 
     asked = rows[layout.table]
     answered = session.surprises(session.first, asked[..., :-1], asked[..., 1:])
@@ -137,14 +137,17 @@ def _ask(
     repeated = session.surprises(session.first, asked[..., :-1], asked[..., 1:])
     checks = _compare("again", repeated - nats[table], task.device)
 
-    probe = probes.choose_probes(rows, layout, questions.fillers, probe_count, reference - nats, generator)
     session.turn()
-    spliced = session.surprises(session.second, probe.tokens, rows[probe.row][..., 1:])
-    differences = spliced - nats[probe.row]
-    at_cut = np.take_along_axis(differences, probe.cut[..., None], axis=-1)
-    before = differences[np.arange(track.seq_len) < probe.cut[..., None]]
-    checks |= _compare("prefix", at_cut, task.device) | _compare("before", before, task.device)
-    checks["probes"] = float(probe.row.size)
+    search = probes.Search(rows, questions.main, questions.fillers, layout, reference - nats, generator)
+    before, at_cut = [], []
+    for probe in search.probes(batches):
+        lost = session.surprises(session.second, probe.tokens, rows[probe.row][..., 1:]) - nats[probe.row]
+        search.learn(probe, lost)
+        before.append(lost[np.arange(track.seq_len) < probe.cut[..., None]])
+        at_cut.append(np.take_along_axis(lost, probe.cut[..., None], axis=-1).ravel())
+    checks |= _compare("prefix", np.concatenate(at_cut), task.device)
+    checks |= _compare("before", np.concatenate(before), task.device)
+    checks["probes"] = float(batches * track.batch_rows)
     return nats, checks
 
 

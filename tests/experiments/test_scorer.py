@@ -81,36 +81,69 @@ def test_each_row_is_scored_once(rng, count):
     assert layout.table.max() < count
 
 
-@pytest.mark.parametrize("aimed", [False, True])
-def test_probes_share_a_prefix_and_then_differ(rng, aimed):
-    rows, fillers = rng.integers(0, V, (90, T + 1)), rng.integers(0, V, (20, T + 1))
-    layout = probes.lay_out(90, 16, rng)
-    appeal = rng.normal(size=(90, T)) if aimed else None
-    probe = probes.choose_probes(rows, layout, fillers, 64, appeal, rng)
-    assert probe.tokens.shape == (4, 16, T)
-    assert len(set(probe.row.ravel())) == 64
-    for index, place in np.ndindex(probe.row.shape):
-        row, cut, asked = rows[probe.row[index, place]], probe.cut[index, place], probe.tokens[index, place]
-        assert 0 <= cut <= T - 2
-        assert (asked[: cut + 1] == row[: cut + 1]).all()
-        assert asked[cut + 1] != row[cut + 1]
-        assert any((asked[cut + 1 :] == filler[cut + 1 : T]).all() for filler in fillers)
-        assert probe.row[index, place] in layout.table[:, place]
+def searched(rng, *, main=90, rows=90, places=T, batches=12, honest=None, gain=None):
+    """Every probe of a search, its rows, and what B lost: `honest` (probe) nats for want of context, and `gain`s."""
+    text, fillers = rng.integers(0, V, (rows, places + 1)), rng.integers(0, V, (20, places + 1))
+    gain = np.zeros((rows, places)) if gain is None else gain
+    layout = probes.lay_out(rows, 16, rng)
+    search = probes.Search(text, main, fillers, layout, rng.normal(size=(rows, places)) + gain, rng)
+    for probe in search.probes(batches):
+        lost = np.where(probe.tested, gain[probe.row], 0.0) + (honest(probe) if honest else 0.0)
+        yield text, fillers, layout, probe, lost
+        search.learn(probe, lost)
+
+
+def test_probes_are_what_they_were_made_from_but_for_the_exchanged(rng):
+    kinds = list(searched(rng, rows=200, main=200, places=64))
+    assert [probe.row.shape for *_, probe, _ in kinds] == [(9, 16), (2, 16), (1, 16)]
+    for text, _, layout, probe, _ in kinds:
+        own = text[probe.row]
+        following, asked = own[..., 1:-1], probe.tokens[..., 1:]
+        assert (probe.tokens[..., 0] == own[..., 0]).all()
+        assert not probe.tested[..., -1].any()  # what follows the last place is never shown
+        assert (asked[probe.tested[..., :-1]] != following[probe.tested[..., :-1]]).all()
+        before = np.arange(64) < probe.cut[..., None]
+        assert (probe.tokens == own[..., :-1])[before].all()
+        assert all(row in layout.table[:, place] for rows in probe.row for place, row in enumerate(rows))
+
+
+def test_a_coarse_probe_tests_a_fifth_of_all_places_and_a_cut_exchanges_all_that_follows(rng):
+    (*_, coarse, _), (*_, fine, _), (_, fillers, _, cuts, _) = searched(rng, rows=200, main=200, places=64)
+    gaps = np.diff(np.flatnonzero(coarse.tested[0, 0]))
+    assert set(gaps) <= {5, 10}  # ten where all draws gave the same token
+    assert coarse.tested.mean() == pytest.approx(1 / 5, rel=0.1)
+    assert fine.tested.any(axis=-1).all()
+    assert min(np.diff(np.flatnonzero(one)).min() for one in fine.tested.reshape(-1, 64)) >= probes.FINE_GAP
+    for index, place in np.ndindex(cuts.row.shape):
+        cut, asked = cuts.cut[index, place], cuts.tokens[index, place]
+        assert any((asked[cut + 1 :] == filler[cut + 1 : 64]).all() for filler in fillers)
+
+
+def test_rows_that_pay_are_asked_first(rng):
+    *_, coarse, _ = next(searched(rng, rows=400, main=200))
+    assert (coarse.row < 200).mean() > 0.9  # columns with too few of them take others
+    assert all(len(set(column)) == len(column) for column in coarse.row.T)
 
 
 def test_a_few_rows_are_enough_to_probe(rng):
-    rows = rng.integers(0, V, (3, T + 1))
-    probe = probes.choose_probes(rows, probes.lay_out(3, 16, rng), rows[:1], 1, np.zeros((3, T)), rng)
-    assert probe.tokens.shape == (1, 16, T)
+    for batches in range(1, 5):
+        assert all(probe.tokens.shape[1:] == (16, T) for *_, probe, _ in searched(rng, rows=3, main=2, batches=batches))
 
 
-def test_aimed_probes_find_the_place_that_pays(rng):
-    rows = rng.integers(0, V, (320, T + 1))
-    appeal = np.full((320, T), -1.0)
-    appeal[:, 4] = 3.0
-    probe = probes.choose_probes(rows, probes.lay_out(320, 16, rng), rows, 320, appeal, rng)
-    assert 0.4 < (probe.cut == 4).mean() < 0.75
-    assert len(np.unique(probe.cut)) == T - 1
+def test_cuts_meet_a_single_cheating_place_that_a_coarse_probe_tested(rng):
+    gain = np.zeros((90, 64))
+    found = []
+    for _ in range(40):
+        gain[:] = 0
+        gain[rng.integers(90), rng.integers(63)] = 3.0
+        noise = rng.normal(0, 0.3, gain.shape)
+        steps = list(searched(rng, places=64, gain=gain, honest=lambda probe: noise[probe.row] * 0.5))  # noqa: B023
+        tested = gain[steps[0][3].row] * steps[0][3].tested
+        if tested.any():
+            cuts = steps[-1][3]
+            found.append(np.take_along_axis(gain[cuts.row], cuts.cut[..., None], -1).any())
+    assert len(found) > 3
+    assert all(found)
 
 
 def test_the_holdout_depends_on_the_source_alone():

@@ -8,17 +8,14 @@ store, which costs milliseconds and several files a commit.
 import hashlib
 from dataclasses import dataclass, field
 
-import zstandard
-
-from ensue.errors import StoreDamaged, StoreError
+from ensue import packing
+from ensue.errors import StoreError
 
 BLOB_BYTES_MAX = 4 * 1024 * 1024
 CHAIN_DEPTH_MAX = 16
 """Differences that may have to be applied one after the other to read one blob."""
 ALONE_RATIO = 4
 """A difference must be this many times smaller than the blob packed alone, else it starts a chain of its own."""
-
-_LEVEL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +35,16 @@ class Blob:
 
 
 def pack(data: bytes, base: bytes | None) -> bytes:
-    """Returns `data` as a zstd frame whose dictionary is `base`, or that stands alone when base is None."""
-    return zstandard.ZstdCompressor(level=_LEVEL, dict_data=_dictionary(base), write_content_size=True).compress(data)
+    """Returns `data` packed against the text `base`, or alone when base is None."""
+    return packing.pack(data, base)
 
 
 def unpack(packed: bytes, base: bytes | None) -> bytes:
-    """Returns the bytes that `pack` was given with the same base.
+    """Returns the bytes that `pack` was given with the same base; memory is bounded by BLOB_BYTES_MAX.
 
-    The size a frame declares is checked before a byte is written, so memory is bounded by BLOB_BYTES_MAX.
-    Raises StoreDamaged on anything that is no such frame.
+    Raises StoreDamaged on anything else.
     """
-    try:
-        size = zstandard.get_frame_parameters(packed).content_size
-        if size > BLOB_BYTES_MAX:  # an undeclared size reads as 2**64 - 1
-            raise StoreDamaged("A packed source or log declares too many bytes: fetch it again from a peer.")
-        if size == 0:
-            return b""
-        data = zstandard.ZstdDecompressor(dict_data=_dictionary(base)).decompress(packed, max_output_size=size)
-    except (zstandard.ZstdError, MemoryError) as error:
-        raise StoreDamaged(f"A packed source or log does not unpack ({error}): fetch it again from a peer.") from error
-    if len(data) != size:
-        raise StoreDamaged("A packed source or log is cut short: fetch it again from a peer.")
-    return data
+    return packing.unpack(packed, base, BLOB_BYTES_MAX)
 
 
 def smaller_alone(data: bytes, packed: bytes) -> bytes | None:
@@ -68,9 +53,3 @@ def smaller_alone(data: bytes, packed: bytes) -> bytes | None:
         return None
     alone = pack(data, None)
     return alone if len(packed) * ALONE_RATIO > len(alone) else None
-
-
-def _dictionary(base: bytes | None) -> zstandard.ZstdCompressionDict | None:
-    if not base:
-        return None
-    return zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)

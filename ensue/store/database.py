@@ -8,7 +8,7 @@ which a dozen statements do not need.
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ BUSY_S = 30.0
 """How long a process waits for another one's write."""
 CHECKED_BYTES_MAX = 4 * 1024 * 1024
 """Files up to this size are checked page by page when they are opened; that takes a few milliseconds."""
+PAGE_BYTES = 8192
+"""The list of tables fits into one page of this size, so that no other page takes all tables with it."""
 APPLICATION_ID = 0x656E7375  # "ensu", in the file's header
 
 Row = tuple[Any, ...]
@@ -51,6 +53,7 @@ class Database:
 
     def _configure(self) -> None:
         with _explained(self.path):
+            self._connection.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a file that is still empty
             self._use_wal()
             for pragma in ("synchronous=FULL", "cache_size=-16384", "temp_store=MEMORY", "trusted_schema=OFF"):
                 self._connection.execute(f"PRAGMA {pragma}")
@@ -99,6 +102,16 @@ class Database:
         """Runs a statement and returns the number of the row that it inserted last."""
         with self._lock, _explained(self.path):
             return self._connection.execute(sql, values).lastrowid or 0
+
+    def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> int:
+        """Runs a statement once for each row of values, and returns how many rows of the table it changed."""
+        with self._lock, _explained(self.path):
+            return self._connection.executemany(sql, rows).rowcount
+
+    def function(self, name: str, answer: Callable[..., Value]) -> None:
+        """Makes a pure function of two values known to the queries of this connection."""
+        with self._lock, _explained(self.path):
+            self._connection.create_function(name, 2, answer, deterministic=True)
 
     def pragma(self, name: str) -> int:
         """Returns the value of a pragma that is a number."""

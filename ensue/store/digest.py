@@ -28,25 +28,24 @@ def _lines(database: Database) -> Iterator[str]:
     for author, seq in rows("SELECT n.name, f.from_seq FROM frozen f JOIN names n ON n.no = f.author ORDER BY n.name"):
         yield line("frozen", author, seq)
     for key, parent, *flags in rows(
-        "SELECT r.id, (SELECT s.id FROM records s JOIN results p ON p.no = s.no WHERE s.id = x.parent),"
+        "SELECT r.id, (SELECT s.id FROM records s JOIN results p ON p.no = s.no WHERE s.no = x.parent),"
         " x.retracted, x.frozen, x.tainted FROM records r JOIN results x ON x.no = r.no ORDER BY r.id"
     ):
         yield line("result", key.hex(), parent.hex() if parent else "-", *marks(Standing(*flags)))
     for key, is_open in rows("SELECT r.id, c.open FROM records r JOIN claims c ON c.no = r.no ORDER BY r.id"):
         yield line("claim", key.hex(), is_open)
     for kind in ("hypothesis", "insight"):
-        for key, retracted, frozen in rows(
-            "SELECT r.id, t.retracted, t.frozen FROM records r JOIN texts t ON t.no = r.no"
+        for no, key, retracted, frozen in rows(
+            "SELECT r.no, r.id, t.retracted, t.frozen FROM records r JOIN texts t ON t.no = r.no"
             " WHERE t.kind = (SELECT no FROM names WHERE name = ?) ORDER BY r.id",
             (kind,),
         ):
-            tried = (queries.tried(database, key),) if kind == "hypothesis" else ()
+            tried = (queries.tried(database, no),) if kind == "hypothesis" else ()
             yield line(kind, key.hex(), *tried, retracted, frozen, 0)
     yield from _lines_of_bests(database)
     for track, author, status, number in rows(
-        "SELECT t.name, a.name, s.name, count(*) FROM results x JOIN names t ON t.no = x.track"
-        " JOIN names a ON a.no = x.author JOIN names s ON s.no = x.status WHERE x.retracted = 0 AND x.frozen = 0"
-        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        "SELECT t.name, a.name, s.name, sum(x.number) FROM counts x JOIN names t ON t.no = x.track"
+        " JOIN names a ON a.no = x.author JOIN names s ON s.no = x.status GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
     ):
         yield line("count", track, author, status, number)
 

@@ -19,7 +19,7 @@ ID_CHARS = 64
 
 def get(database: Database, record_id: str) -> Record:
     """Returns the record with a full id; raises UnknownId, or StoreDamaged when its bytes do not hash to it."""
-    key, raw = _row(database, "id, raw", record_id)
+    key, raw = _row(database, "id, plain(raw, form)", record_id)
     return checked(database.path, key, raw)
 
 
@@ -62,7 +62,7 @@ def numbered(
         if name is not None:
             where += f" AND {column} = (SELECT no FROM names WHERE name = ?)"
             names.append(name)
-    sql = f"SELECT no, id, raw FROM records WHERE {where} ORDER BY no LIMIT ?"
+    sql = f"SELECT no, id, plain(raw, form) FROM records WHERE {where} ORDER BY no LIMIT ?"
     left = limit
     while left is None or left > 0:
         size = BATCH_RECORDS if left is None else min(left, BATCH_RECORDS)
@@ -82,7 +82,8 @@ def logs(database: Database) -> Iterator[Record]:
         last: tuple[int, bytes] | None = (0, b"")
         while last is not None:
             rows = database.rows(
-                "SELECT seq, id, raw FROM records WHERE author = ? AND (seq, id) > (?, ?) ORDER BY seq, id LIMIT ?",
+                "SELECT seq, id, plain(raw, form) FROM records WHERE author = ? AND (seq, id) > (?, ?)"
+                " ORDER BY seq, id LIMIT ?",
                 (author, *last, BATCH_RECORDS),
             )
             for _, key, raw in rows:
@@ -93,7 +94,7 @@ def logs(database: Database) -> Iterator[Record]:
 def head(database: Database, author: str) -> Record | None:
     """Returns an author's record with the highest sequence number (of two, that with the lower id), or None."""
     row = database.row(
-        "SELECT id, raw FROM records WHERE author = (SELECT no FROM names WHERE name = ?)"
+        "SELECT id, plain(raw, form) FROM records WHERE author = (SELECT no FROM names WHERE name = ?)"
         " ORDER BY seq DESC, id LIMIT 1",
         (author,),
     )

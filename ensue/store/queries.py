@@ -9,7 +9,17 @@ from collections.abc import Sequence
 from ensue import search as words
 from ensue.search import Hit
 from ensue.store.database import Database, Row, Value
-from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats, build, checked, flags
+from ensue.store.rows import (
+    ClaimRow,
+    HypothesisRow,
+    InsightRow,
+    ResultRow,
+    Stats,
+    build,
+    checked,
+    experiment_number,
+    flags,
+)
 
 LINEAGE_MAX = 10_000
 """Ancestors, and descendants, that one question about lineage is answered with."""
@@ -17,25 +27,31 @@ MATCHES_MAX = 50
 """Texts that each of the rankings behind a search puts forward, at least."""
 
 _RESULT = (
-    "SELECT r.id, r.raw, r.received_ms, x.retracted, x.frozen, x.tainted FROM results x JOIN records r ON r.no = x.no "
+    "SELECT r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted"
+    " FROM results x JOIN records r ON r.no = x.no "
 )
 _COUNTS = "x.retracted = 0 AND x.frozen = 0"
 _ORDER = " ORDER BY x.place, x.score, x.tie, r.id"
 _NAME = "(SELECT no FROM names WHERE name = ?)"
-_GROUPS = {"class": "class", "author": "author", "account": "author", "agent": "agent"}
 
 
 def best(
     database: Database, track: str, *, hardware_class: str | None = None, author: str | None = None
 ) -> ResultRow | None:
     """Returns the best kept result of a track that counts, within a class or an author's own; None if there is none."""
-    where = f"x.track = {_NAME} AND x.place = 0 AND {_COUNTS}"
-    values = [track]
-    for column, name in (("class", hardware_class), ("author", author)):
-        if name is not None:
-            where += f" AND x.{column} = {_NAME}"
-            values.append(name)
-    found = _results(database, f"WHERE {where}{_ORDER} LIMIT 1", values)
+    track_no = _number(database, track)
+    if track_no is None:
+        return None
+    if author is not None:
+        firsts = _firsts(database, track_no, ("author", "agent"), _number(database, author))
+        firsts = [row for row in firsts if row[0] == 0]
+        rows = [result(database, min(firsts, key=_order)[3].hex())] if firsts else []
+        return next((row for row in rows if row and hardware_class in (None, row.hardware_class)), None)
+    where, values = f"WHERE x.track = ? AND x.place = 0 AND {_COUNTS}", [track_no]
+    if hardware_class is not None:
+        where += " AND x.class = ?"
+        values.append(_number(database, hardware_class) or 0)
+    found = _results(database, f"{where}{_ORDER} LIMIT 1", values)
     return found[0] if found else None
 
 
@@ -49,16 +65,10 @@ def ranking_by(database: Database, track: str, by: str, limit: int) -> list[Resu
     number = _number(database, track)
     if number is None:
         return []
-    columns = ("author", "agent") if by == "agent" else (_GROUPS[by],)
-    firsts: list[Row] = []
-    for key in _keys(database, number, columns):
-        where = " AND ".join(f"x.{column} = ?" for column in columns)
-        firsts += database.rows(
-            "SELECT x.place, x.score, x.tie, r.id FROM results x JOIN records r ON r.no = x.no"
-            f" WHERE x.track = ? AND {where} AND {_COUNTS}{_ORDER} LIMIT 1",
-            (number, *key),
-        )
-    firsts.sort(key=lambda row: (row[0], row[1] or 0.0, row[3]))
+    columns = ("class",) if by == "class" else ("author", "agent")
+    firsts = sorted(_firsts(database, number, columns), key=_order)
+    if by in ("author", "account"):
+        firsts = list({row[4]: row for row in reversed(firsts)}.values())[::-1]
     found = (result(database, row[3].hex()) for row in firsts[:limit])
     return [row for row in found if row is not None]
 
@@ -66,24 +76,48 @@ def ranking_by(database: Database, track: str, by: str, limit: int) -> list[Resu
 def groups(database: Database, track: str, by: str) -> list[str]:
     """Returns the hardware classes ("class") or authors ("author") that have results on a track that count."""
     number = _number(database, track)
-    keys = [] if number is None else _keys(database, number, (_GROUPS[by],))
+    keys = [] if number is None else _keys(database, number, (by,))
     names = (database.row("SELECT name FROM names WHERE no = ?", key) for key in keys)
     return [str(row[0]) for row in names if row]
 
 
-def _keys(database: Database, track: int, columns: tuple[str, ...]) -> list[Row]:
-    if len(columns) > 1:
-        return database.rows(
-            f"SELECT DISTINCT {', '.join(columns)} FROM results x WHERE track = ? AND {_COUNTS}", (track,)
+def _firsts(database: Database, track: int, columns: tuple[str, ...], author: int | None = None) -> list[Row]:
+    """Returns place, score, tie, id and group of the first result of each group, of one author if given."""
+    where = " AND ".join(f"x.{column} = ?" for column in columns)
+    keys = _keys(database, track, columns) if author is None else _agents(database, track, author)
+    rows = (
+        database.row(
+            "SELECT x.place, x.score, x.tie, r.id FROM results x JOIN records r ON r.no = x.no"
+            f" WHERE x.track = ? AND {where} AND {_COUNTS}{_ORDER} LIMIT 1",
+            (track, *key),
         )
-    column = columns[0]
-    first = f"SELECT min({column}) FROM results x WHERE track = ?1 AND {_COUNTS}"
-    return database.rows(  # hops along the index from one group to the next
-        f"WITH RECURSIVE keys(key) AS ({first} UNION ALL"
-        f" SELECT ({first} AND {column} > keys.key) FROM keys WHERE keys.key IS NOT NULL)"
-        " SELECT key FROM keys WHERE key IS NOT NULL",
-        (track,),
+        for key in keys
     )
+    return [(*row, *key) for row, key in zip(rows, keys, strict=True) if row is not None]
+
+
+def _order(first: Row) -> tuple[Value, ...]:
+    return first[0], first[1] or 0.0, first[3]
+
+
+def _agents(database: Database, track: int, author: int) -> list[Row]:
+    return database.rows(
+        "SELECT author, agent FROM counts WHERE track = ? AND author = ? GROUP BY agent", (track, author)
+    )
+
+
+def _keys(database: Database, track: int, columns: tuple[str, ...]) -> list[Row]:
+    """Returns the groups of results that count on a track."""
+    if columns == ("class",):
+        first = f"SELECT min(class) FROM results x WHERE track = ?1 AND {_COUNTS}"
+        return database.rows(  # hops along the index from one group to the next
+            f"WITH RECURSIVE keys(key) AS ({first} UNION ALL"
+            f" SELECT ({first} AND class > keys.key) FROM keys WHERE keys.key IS NOT NULL)"
+            " SELECT key FROM keys WHERE key IS NOT NULL",
+            (track,),
+        )
+    names = ", ".join(columns)
+    return database.rows(f"SELECT {names} FROM counts WHERE track = ? GROUP BY {names}", (track,))
 
 
 def result(database: Database, key: str) -> ResultRow | None:
@@ -94,17 +128,22 @@ def result(database: Database, key: str) -> ResultRow | None:
 
 def results(database: Database, track: str, limit: int | None, author: str | None) -> list[ResultRow]:
     """Returns the results of a track in order of arrival, whatever their standing; with a limit, the newest."""
-    where, values = f"WHERE x.track = {_NAME}", [track]
-    if author is not None:
-        where += f" AND x.author = {_NAME}"
-        values.append(author)
-    return _results(database, f"{where} ORDER BY x.no DESC LIMIT ?", [*values, -1 if limit is None else limit])[::-1]
+    rows_max = -1 if limit is None else limit
+    if author is None:
+        return _results(database, f"WHERE x.track = {_NAME} ORDER BY x.no DESC LIMIT ?", [track, rows_max])[::-1]
+    rows = database.rows(  # along what the author wrote, whatever it is
+        "SELECT r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted"
+        " FROM records r INDEXED BY records_author CROSS JOIN results x ON x.no = r.no"
+        f" WHERE r.author = {_NAME} AND x.track = {_NAME} ORDER BY r.no DESC LIMIT ?",
+        (author, track, rows_max),
+    )
+    return [_result_row(database, row) for row in reversed(rows)]
 
 
 def open_claims(database: Database, track: str) -> list[ClaimRow]:
     """Returns the claims of a track that wait for a result, in order of arrival; the expired ones too."""
     rows = database.rows(
-        "SELECT r.id, r.raw, r.received_ms FROM claims c JOIN records r ON r.no = c.no"
+        "SELECT r.id, plain(r.raw, r.form), r.received_ms FROM claims c JOIN records r ON r.no = c.no"
         f" WHERE c.track = {_NAME} AND c.open = 1 ORDER BY c.no",
         (track,),
     )
@@ -114,11 +153,11 @@ def open_claims(database: Database, track: str) -> list[ClaimRow]:
 def hypotheses(database: Database, track: str, open_only: bool) -> list[HypothesisRow]:
     """Returns the ideas of a track in order of arrival; `open_only` leaves out what was tried or does not count."""
     found = []
-    for key, raw, received_ms, *standing in _texts(database, track, "hypothesis", open_only):
-        times = tried(database, key)
+    for no, key, raw, received_ms, *standing in _texts(database, track, "hypothesis", open_only):
+        times = tried(database, no)
         if times and open_only:
             continue
-        claimed = database.row("SELECT count(*) FROM claims WHERE hypothesis = ? AND open = 1", (key,))
+        claimed = database.row("SELECT count(*) FROM claims WHERE hypothesis = ? AND open = 1", (no,))
         found.append(
             build(
                 HypothesisRow,
@@ -136,22 +175,23 @@ def insights(database: Database, track: str) -> list[InsightRow]:
     """Returns the lessons of a track in order of arrival, whatever their standing."""
     return [
         build(InsightRow, checked(database.path, key, raw), received_ms, flags=flags(*standing))
-        for key, raw, received_ms, *standing in _texts(database, track, "insight", False)
+        for _, key, raw, received_ms, *standing in _texts(database, track, "insight", False)
     ]
 
 
 def _texts(database: Database, track: str, kind: str, counting: bool) -> list[Row]:
     return database.rows(
-        "SELECT r.id, r.raw, r.received_ms, x.retracted, x.frozen FROM texts x JOIN records r ON r.no = x.no"
+        "SELECT x.no, r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen"
+        " FROM texts x JOIN records r ON r.no = x.no"
         f" WHERE x.track = {_NAME} AND x.kind = {_NAME}{f' AND {_COUNTS}' if counting else ''} ORDER BY x.no",
         (track, kind),
     )
 
 
-def tried(database: Database, hypothesis: bytes) -> int:
-    """Returns how many results that count came of claims that name a hypothesis."""
+def tried(database: Database, hypothesis: int) -> int:
+    """Returns how many results that count came of claims that name the hypothesis in a row of records."""
     row = database.row(
-        "SELECT count(*) FROM claims c JOIN records r ON r.no = c.no JOIN results x ON x.claim = r.id"
+        "SELECT count(*) FROM claims c JOIN results x ON x.claim = c.no"
         f" WHERE c.hypothesis = ? AND x.author = c.author AND {_COUNTS}",
         (hypothesis,),
     )
@@ -176,7 +216,8 @@ def lineage(database: Database, key: str) -> tuple[list[ResultRow], list[ResultR
 
 
 def _children(database: Database, key: str) -> list[ResultRow]:
-    return _results(database, "WHERE x.parent = ? ORDER BY x.no LIMIT ?", [bytes.fromhex(key), LINEAGE_MAX])
+    parent = "(SELECT no FROM records WHERE id = ?)"
+    return _results(database, f"WHERE x.parent = {parent} ORDER BY x.no LIMIT ?", [bytes.fromhex(key), LINEAGE_MAX])
 
 
 def frozen_from(database: Database, author: str) -> int | None:
@@ -190,8 +231,8 @@ def stats(database: Database, track: str) -> Stats:
     by_status: dict[str, int] = {}
     by_author: dict[str, dict[str, int]] = {}
     for author, status, number in database.rows(
-        "SELECT a.name, s.name, count(*) FROM results x JOIN names a ON a.no = x.author JOIN names s ON s.no = x.status"
-        f" WHERE x.track = {_NAME} AND {_COUNTS} GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT a.name, s.name, sum(x.number) FROM counts x JOIN names a ON a.no = x.author"
+        f" JOIN names s ON s.no = x.status WHERE x.track = {_NAME} GROUP BY 1, 2 ORDER BY 1, 2",
         (track,),
     ):
         by_status[status] = by_status.get(status, 0) + number
@@ -214,18 +255,22 @@ def stats(database: Database, track: str) -> Stats:
     )
 
 
-def experiment_taken(database: Database, experiment: bytes, now_ms: int) -> str | None:
+def experiment_taken(database: Database, experiment: str, now_ms: int) -> str | None:
     """Returns the result that an experiment has, else a claim that holds it at `now_ms`, else None."""
-    row = database.row(
-        "SELECT r.id FROM results x JOIN records r ON r.no = x.no"
-        f" WHERE x.experiment = ? AND {_COUNTS} ORDER BY x.no LIMIT 1",
-        (experiment,),
-    ) or database.row(
-        "SELECT r.id FROM claims c JOIN records r ON r.no = c.no"
-        " WHERE c.experiment = ? AND c.open = 1 AND r.received_ms + 1000.0 * c.ttl_s > ? ORDER BY c.no LIMIT 1",
-        (experiment, now_ms),
+    number = experiment_number(experiment)
+    candidates = database.rows(
+        "SELECT r.id, plain(r.raw, r.form) FROM results x JOIN records r ON r.no = x.no"
+        f" WHERE x.experiment = ? AND {_COUNTS} ORDER BY x.no",
+        (number,),
+    ) + database.rows(
+        "SELECT r.id, plain(r.raw, r.form) FROM claims c JOIN records r ON r.no = c.no"
+        " WHERE c.experiment = ? AND c.open = 1 AND r.received_ms + 1000.0 * c.ttl_s > ? ORDER BY c.no",
+        (number, now_ms),
     )
-    return row[0].hex() if row else None
+    for key, raw in candidates:  # the number is the beginning of the key only
+        if checked(database.path, key, raw).body.get("experiment") == experiment:
+            return str(key.hex())
+    return None
 
 
 def search(database: Database, text: str, limit: int) -> list[Hit]:
@@ -239,7 +284,7 @@ def search(database: Database, text: str, limit: int) -> list[Hit]:
     rankings = [_matches(database, terms, limit) for terms in (known, meant) if terms]
     hits = []
     for no, score in words.fuse(rankings)[:limit]:
-        row = database.row("SELECT id, raw FROM records WHERE no = ?", (no,))
+        row = database.row("SELECT id, plain(raw, form) FROM records WHERE no = ?", (no,))
         if row is not None:
             record = checked(database.path, *row)
             found = record.body.get("text", record.body.get("description", ""))
@@ -273,13 +318,9 @@ def _number(database: Database, name: str) -> int | None:
 
 
 def _results(database: Database, rest: str, values: Sequence[Value]) -> list[ResultRow]:
-    return [
-        build(
-            ResultRow,
-            checked(database.path, key, raw),
-            received_ms,
-            flags=flags(retracted, frozen, tainted),
-            level="recorded",
-        )
-        for key, raw, received_ms, retracted, frozen, tainted in database.rows(_RESULT + rest, values)
-    ]
+    return [_result_row(database, row) for row in database.rows(_RESULT + rest, values)]
+
+
+def _result_row(database: Database, row: Row) -> ResultRow:
+    key, raw, received_ms, *standing = row
+    return build(ResultRow, checked(database.path, key, raw), received_ms, flags=flags(*standing), level="recorded")

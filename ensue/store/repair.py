@@ -8,15 +8,18 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
-from ensue.errors import BlobMissing, InvalidBody, RecordError, StoreDamaged, StoreError
-from ensue.kinds import parse_body
+from ensue.errors import BlobMissing, RecordError, StoreDamaged, StoreError
 from ensue.record import Record, decode
 from ensue.store import vault
 from ensue.store.database import Database, Row
+from ensue.store.entry import Entry, entry, lenient_body
+from ensue.store.intake import Intake
 from ensue.store.reports import RepairReport
 from ensue.store.schema import DERIVATION, migrate
+from ensue.store.shelf import VERBATIM, Shelf
 from ensue.store.tables import Tables
 
 PROBED_ROWS_MAX = 500_000
@@ -24,6 +27,7 @@ PROBED_ROWS_MAX = 500_000
 PROBED_BLINDLY_MAX = 5_000
 """The same, where no index tells how many rows there are."""
 _SCAN_ROWS = 50
+BATCH_RECORDS = 500
 
 
 def repair(path: Path, network: str) -> RepairReport:
@@ -80,25 +84,26 @@ def _check_network(source: Database, network: str) -> None:
 
 
 def _copy_records(source: Database, target: Database, network: str) -> int:
-    tables = Tables(target)
+    tables, shelf = Tables(target), Shelf(target)
+    intake = Intake(target, tables, shelf)
+    Shelf(source)  # so that queries can unpack
+    packed = source.pragma("user_version") > 1
+    readable = _readable(source, "records", f"no, received_ms, {'plain(raw, form)' if packed else 'raw'}")
     copied = 0
-    for number, received_ms, raw in _readable(source, "records", "no, received_ms, raw"):
-        record = _verified(raw, network)
-        if record is None or target.row("SELECT 1 FROM records WHERE id = ?", (bytes.fromhex(record.id),)):
-            continue
-        target.run(
-            "INSERT INTO records(no, id, author, seq, kind, received_ms, raw) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(number, bytes.fromhex(record.id), tables.name(record.author), record.seq),
-                *(tables.name(record.kind), received_ms if isinstance(received_ms, int) else 0, record.raw),
-            ),
-        )
-        try:
-            body = parse_body(record.kind, record.body)
-        except InvalidBody:
-            body = None
-        tables.add(number, record, body)
-        copied += 1
+    while some := list(islice(readable, BATCH_RECORDS)):
+        verified = [(no, ms, _verified(raw, network)) for no, ms, raw in some]
+        fresh: dict[bytes, tuple[int, Entry]] = {}
+        times: dict[int, int] = {}
+        for no, received_ms, record in verified:
+            if record is not None:
+                item = entry(record, lenient_body(record), VERBATIM, record.raw)
+                fresh.setdefault(item.id, (no, item))
+                times[no] = received_ms if isinstance(received_ms, int) else 0
+        for key in tables.numbers(fresh):
+            del fresh[key]
+        intake.put(list(fresh.values()), times)
+        copied += len(fresh)
+    shelf.learn(copied)
     return copied
 
 

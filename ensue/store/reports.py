@@ -15,6 +15,9 @@ class IngestReport:
     known: int
     refused: tuple[str, ...]
 
+    def __add__(self, other: "IngestReport") -> "IngestReport":
+        return IngestReport(self.accepted + other.accepted, self.known + other.known, self.refused + other.refused)
+
 
 @dataclass(frozen=True, slots=True)
 class RebuildReport:

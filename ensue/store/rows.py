@@ -17,6 +17,7 @@ _Row = TypeVar("_Row")
 RETRACTED = "retracted"
 FROZEN = "frozen"
 DESCENDS = "descends from retracted"
+EXPERIMENT_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,11 @@ def build(kind: type[_Row], record: Record, received_ms: int, **derived: Any) ->
                 value = float(value)  # JSON writes 2.0 as 2 if it likes
             values[name] = value
     return kind(**values)
+
+
+def experiment_number(key: str) -> int:
+    """Returns the first 8 bytes of an experiment's key as a signed number: short enough for an index."""
+    return int.from_bytes(bytes.fromhex(key[: 2 * EXPERIMENT_BYTES]), "big", signed=True)
 
 
 def flags(retracted: int, frozen: int, tainted: int = 0) -> tuple[str, ...]:

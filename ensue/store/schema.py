@@ -2,14 +2,15 @@
 
 Three sorts: what is kept (records, blobs), what is this node's own (outbox, local), and what is derived from the
 records (live tables, search indexes), which may be thrown away at any time. A migration and its number commit together.
-Ids are 32-byte blobs; authors, tracks and other repeated names are numbers into `names`.
+Ids are 32-byte blobs; authors, tracks and other repeated names are numbers into `names`, and records that name each
+other do so by row number, so that indexes stay small and grow at their end.
 Rejected: one wide table of result columns; bodies stay in the records, and only what is sorted or sought is a column.
 """
 
 from ensue.errors import StoreError
 from ensue.store.database import APPLICATION_ID, Database
 
-KEPT = (
+V1 = (
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE names(no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
     """CREATE TABLE records(
@@ -20,14 +21,8 @@ KEPT = (
     "CREATE INDEX records_author ON records(author)",
     """CREATE TABLE blobs(
         no INTEGER PRIMARY KEY, sha BLOB NOT NULL UNIQUE, base INTEGER, depth INTEGER NOT NULL, data BLOB NOT NULL)""",
-)
-
-OWN = (
     "CREATE TABLE outbox(no INTEGER PRIMARY KEY)",
     "CREATE TABLE local(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-)
-
-LIVE = (
     "CREATE TABLE frozen(author INTEGER PRIMARY KEY, from_seq INTEGER NOT NULL)",
     """CREATE TABLE retractions(
         no INTEGER PRIMARY KEY, author INTEGER NOT NULL, seq INTEGER NOT NULL, target BLOB NOT NULL)""",
@@ -59,13 +54,61 @@ LIVE = (
     "CREATE TABLE vocabulary(no INTEGER PRIMARY KEY, word TEXT NOT NULL UNIQUE)",
     "CREATE VIRTUAL TABLE spellings USING fts5(word, content='', tokenize='trigram')",
 )
-LIVE_TABLES = ("frozen", "retractions", "results", "claims", "texts", "vocabulary")
+
+V2 = (
+    # form: 0 as it came, else the number of the dictionary that `raw` is packed with; each dictionary is kept twice
+    "ALTER TABLE records ADD COLUMN form INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE dictionaries(no INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    "CREATE TABLE dictionaries_copy(no INTEGER PRIMARY KEY, data BLOB NOT NULL)",
+    "ALTER TABLE blobs ADD COLUMN wanted BLOB",  # what it resembles, where that is not here yet
+    "CREATE INDEX blobs_wanted ON blobs(wanted) WHERE wanted IS NOT NULL",
+    "CREATE INDEX blobs_base ON blobs(base) WHERE base IS NOT NULL",
+    *(f"DROP TABLE {name}" for name in ("retractions", "results", "claims", "texts", "words", "spellings")),
+    "CREATE TABLE totals(kind INTEGER PRIMARY KEY, number INTEGER NOT NULL)",
+    """CREATE TABLE counts(
+        track INTEGER, author INTEGER, agent INTEGER, status INTEGER, number INTEGER NOT NULL,
+        PRIMARY KEY (track, author, agent, status)) WITHOUT ROWID""",
+    # what records name that is not here yet
+    "CREATE TABLE missing(target BLOB, no INTEGER, PRIMARY KEY (target, no)) WITHOUT ROWID",
+    """CREATE TABLE retractions(
+        no INTEGER PRIMARY KEY, author INTEGER NOT NULL, seq INTEGER NOT NULL, target BLOB NOT NULL)""",
+    "CREATE INDEX retractions_target ON retractions(target)",
+    "CREATE INDEX retractions_author ON retractions(author, seq)",
+    # experiment: its key's first 8 bytes; parent, claim: row numbers of records that are here
+    # place: 0 kept, 1 discarded, 2 without a value; tie: the id's first 7 bytes, which order as the id does
+    """CREATE TABLE results(
+        no INTEGER PRIMARY KEY, author INTEGER NOT NULL, track INTEGER NOT NULL, class INTEGER NOT NULL,
+        agent INTEGER NOT NULL, status INTEGER NOT NULL, place INTEGER NOT NULL, score REAL, tie INTEGER NOT NULL,
+        experiment INTEGER NOT NULL, claim INTEGER, parent INTEGER,
+        retracted INTEGER NOT NULL, frozen INTEGER NOT NULL, tainted INTEGER NOT NULL)""",
+    "CREATE INDEX results_track ON results(track)",
+    "CREATE INDEX results_best ON results(track, place, score, tie) WHERE retracted = 0 AND frozen = 0",
+    "CREATE INDEX results_class ON results(track, class, place, score, tie) WHERE retracted = 0 AND frozen = 0",
+    "CREATE INDEX results_agent ON results(track, author, agent, place, score, tie) WHERE retracted = 0 AND frozen = 0",
+    "CREATE INDEX results_experiment ON results(experiment)",
+    "CREATE INDEX results_claim ON results(claim) WHERE claim IS NOT NULL",
+    "CREATE INDEX results_parent ON results(parent) WHERE parent IS NOT NULL",
+    """CREATE TABLE claims(
+        no INTEGER PRIMARY KEY, author INTEGER NOT NULL, track INTEGER NOT NULL, experiment INTEGER NOT NULL,
+        hypothesis INTEGER, ttl_s INTEGER NOT NULL, open INTEGER NOT NULL)""",
+    "CREATE INDEX claims_open ON claims(track) WHERE open = 1",
+    "CREATE INDEX claims_experiment ON claims(experiment) WHERE open = 1",
+    "CREATE INDEX claims_hypothesis ON claims(hypothesis) WHERE hypothesis IS NOT NULL",
+    """CREATE TABLE texts(
+        no INTEGER PRIMARY KEY, kind INTEGER NOT NULL, track INTEGER NOT NULL,
+        retracted INTEGER NOT NULL, frozen INTEGER NOT NULL)""",
+    "CREATE INDEX texts_track ON texts(track, kind)",
+    "CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')",
+    "DELETE FROM vocabulary",
+    "CREATE VIRTUAL TABLE spellings USING fts5(word, content='', tokenize='trigram')",
+)
+LIVE_TABLES = ("totals", "counts", "missing", "frozen", "retractions", "results", "claims", "texts", "vocabulary")
 SEARCH_TABLES = ("words", "spellings")
 
-DERIVATION = 2
+DERIVATION = 3
 """Version of the rules (tables, fold); another number in a file makes the store derive its live tables anew."""
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = ((*KEPT, *OWN, *LIVE),)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (V1, V2)
 """Statements that lead from version i to version i + 1. Never edited once released, only appended to."""
 
 

@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ensue.blobs import Blob
-from ensue.errors import InvalidBody, RecordError, UnknownId
+from ensue.errors import InvalidBody, UnknownId
 from ensue.identity import Identity
-from ensue.record import Record, decode, is_hex64, sign
+from ensue.record import Record, is_hex64, sign
 from ensue.search import Hit
 from ensue.store import log, queries, vault
 from ensue.store.database import Database
@@ -25,17 +25,21 @@ from ensue.store.ownlog import OwnLog
 from ensue.store.reports import IngestReport, RebuildReport
 from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats, checked
 from ensue.store.schema import DERIVATION, migrate
+from ensue.store.shelf import Shelf
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from ensue.kinds import Body
+    from ensue.store.intake import Intake
     from ensue.store.tables import Tables
+    from ensue.store.verification import Read, Readers
 
 _T = TypeVar("_T")
 
 BATCH_RECORDS = 500
 """Records, or blobs, taken in by one transaction."""
+COMMITTED_CHUNKS = 8
+"""Chunks of verified records (verification.CHUNK_RECORDS each) in one transaction, when many come."""
 LEADERBOARD_ROWS = 20
 LEVELS = ("recorded", "official", "confirmed")
 
@@ -52,6 +56,8 @@ class Store:
         self.path = Path(path)
         self._database = Database(self.path)
         self.own_log = OwnLog(self._database, network)
+        self._shelf = Shelf(self._database)
+        self._kept_readers: Readers | None = None
         try:
             self._database.check(thorough=False)
             if migrate(self._database, network, DERIVATION):
@@ -66,6 +72,12 @@ class Store:
 
         return Tables(self._database)
 
+    @cached_property
+    def _intake(self) -> "Intake":
+        from ensue.store.intake import Intake
+
+        return Intake(self._database, self._tables, self._shelf)
+
     def __enter__(self) -> "Store":
         return self
 
@@ -76,6 +88,7 @@ class Store:
 
     def close(self) -> None:
         """Closes the file; the store is of no use afterwards."""
+        self._end_readers()
         self._database.close()
 
     # Writing
@@ -95,6 +108,7 @@ class Store:
         Raises InvalidBody, RecordTooLarge, LogInDoubt, or DiskFull with nothing changed.
         """
         from ensue.kinds import KINDS, parse_body
+        from ensue.store.entry import entry
 
         fields = dict(body) if isinstance(body, Mapping) else body.model_dump(mode="json")
         parsed = parse_body(kind, fields)
@@ -113,7 +127,7 @@ class Store:
             )
             for blob in blobs:
                 vault.put(self._database, blob)
-            number = self._insert(record, parsed)
+            ((number, _),) = self._intake.take([entry(record, parsed, *self._shelf.pack(record.raw))])
             self._database.run("INSERT INTO outbox(no) VALUES (?)", (number,))
             self.own_log.signed(record.author, record.seq, record.id)
             for key, value in (local(record) if callable(local) else local or {}).items():
@@ -124,44 +138,47 @@ class Store:
     def ingest(self, raws: Iterable[bytes], blobs: Iterable[Blob] = ()) -> IngestReport:
         """Takes in records of others, verified one by one, and blobs; one that is refused does not stop the rest.
 
+        Many records are verified on every processor. Memory holds a few thousand records at a time, and the report.
         Raises DiskFull; whole batches before it are kept.
         """
-        from ensue.kinds import parse_body
+        from ensue.store.verification import WORTHWHILE_RECORDS, Reader, chunks
 
-        accepted: list[str] = []
-        refused: list[str] = []
-        known = 0
         for batch in _batches(blobs):
             with self._changing(durable=False):
                 for blob in batch:
                     vault.put(self._database, blob)
-        for raw_batch in _batches(raws):
-            verified = []
-            for raw in raw_batch:
-                try:
-                    record = decode(raw, self.network)
-                    verified.append((record, parse_body(record.kind, record.body)))
-                except RecordError as error:
-                    refused.append(str(error))
-            with self._changing(durable=False):
-                for record, body in verified:
-                    if log.has(self._database, record.id):
-                        known += 1
-                    else:
-                        self._insert(record, body)
-                        accepted.append(record.id)
-        return IngestReport(tuple(accepted), known, tuple(refused))
+        report = IngestReport((), 0, ())
+        rest, here = chunks(raws), Reader(self.network, self._shelf.dictionaries())
+        few = 0
+        while few < WORTHWHILE_RECORDS and (chunk := next(rest, None)):
+            few += len(chunk)
+            report += self._take_in(here.read(chunk))
+        if few >= WORTHWHILE_RECORDS:
+            answers = self._readers().read(rest)
+            while some := list(islice(answers, COMMITTED_CHUNKS)):
+                report += self._take_in([answer for answer_list in some for answer in answer_list])
+        return report
 
-    def _insert(self, record: Record, body: "Body | None") -> int:
-        number = self._database.run(
-            "INSERT INTO records(id, author, seq, kind, received_ms, raw) VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                *(bytes.fromhex(record.id), self._tables.name(record.author), record.seq),
-                *(self._tables.name(record.kind), _now_ms(), record.raw),
-            ),
-        )
-        self._tables.add(number, record, body)
-        return number
+    def _take_in(self, answers: "Sequence[Read]") -> IngestReport:
+        entries = [answer for answer in answers if not isinstance(answer, str)]
+        refused = tuple(answer for answer in answers if isinstance(answer, str))
+        with self._changing(durable=False):
+            fresh = self._intake.take(entries)
+        accepted = tuple(item.id.hex() for _, item in fresh)
+        return IngestReport(accepted, len(entries) - len(accepted), refused)
+
+    def _readers(self) -> "Readers":
+        from ensue.store.verification import Readers
+
+        if self._kept_readers is None or self._kept_readers.newest != self._shelf.newest():
+            self._end_readers()
+            self._kept_readers = Readers(self.network, self._shelf.dictionaries())
+        return self._kept_readers
+
+    def _end_readers(self) -> None:
+        if self._kept_readers is not None:
+            self._kept_readers.close()
+            self._kept_readers = None
 
     @contextmanager
     def _changing(self, *, durable: bool) -> Iterator[None]:
@@ -169,6 +186,7 @@ class Store:
             with self._database.write(durable=durable):
                 yield
         except BaseException:
+            self._shelf.forget()
             if "_tables" in self.__dict__:
                 self._tables.forget()
             raise
@@ -219,7 +237,7 @@ class Store:
 
     def count(self) -> int:
         """Returns the number of records."""
-        return self._number("SELECT count(*) FROM records")
+        return self._number("SELECT sum(number) FROM totals")
 
     def blob(self, sha256: str) -> bytes:
         """Returns a source or log by its hash; raises BlobMissing, or StoreDamaged when it does not match."""
@@ -250,7 +268,8 @@ class Store:
     def outbox(self, limit: int = BATCH_RECORDS) -> list[Record]:
         """Returns the oldest own records that wait to be sent; call `own_log.seal` before they leave this machine."""
         rows = self._database.rows(
-            "SELECT r.id, r.raw FROM outbox o JOIN records r ON r.no = o.no ORDER BY o.no LIMIT ?", (limit,)
+            "SELECT r.id, plain(r.raw, r.form) FROM outbox o JOIN records r ON r.no = o.no ORDER BY o.no LIMIT ?",
+            (limit,),
         )
         return [checked(self.path, *row) for row in rows]
 
@@ -320,7 +339,7 @@ class Store:
 
     def experiment_taken(self, key: str, now_ms: int | None = None) -> str | None:
         """Returns the result that an experiment has, or a claim that holds it at `now_ms` (default: now), or None."""
-        return queries.experiment_taken(self._database, bytes.fromhex(key), _now_ms() if now_ms is None else now_ms)
+        return queries.experiment_taken(self._database, key, _now_ms() if now_ms is None else now_ms)
 
     def search(self, text: str, limit: int = LEADERBOARD_ROWS) -> list[Hit]:
         """Returns results, hypotheses and insights that speak of a text, the nearest first; any text is allowed."""
@@ -349,7 +368,7 @@ class Store:
         from ensue.store.rebuild import derive
 
         with self._changing(durable=True):
-            derive(self._database, self._tables)
+            derive(self._database, self._tables, self._shelf, self.network)
 
     def check(self) -> None:
         """Walks through every page of the file; raises StoreDamaged where they contradict each other."""
@@ -357,7 +376,7 @@ class Store:
 
     def _number(self, sql: str) -> int:
         row = self._database.row(sql)
-        return int(row[0]) if row else 0
+        return int(row[0] or 0) if row else 0
 
 
 def _now_ms() -> int:

@@ -1,21 +1,29 @@
-"""The live tables: what the records amount to, brought up to date with each record in the transaction that adds it.
+"""The live tables: what the records amount to, brought up to date with each batch of records in its transaction.
 
-Every derived column has a rule that reads its neighbours only, so a record that changes others (a retraction, a proof
-of equivocation, a late parent) has those others judged again by the same rules. `fold` is the check on it.
+A batch is written as if nothing stood against its records; then those that something stands against, and those that
+they change (a retraction's target, a fork's author, a late parent's children), are found by a few joins and judged by
+rules that read a record's neighbours only. `fold` is the check on it.
 Left out: reading (queries). Rejected: deriving the state when asked, which takes a minute at a million records; and
 database triggers, which nobody can step through.
 """
 
-from ensue.fold import PLACE_UNMEASURED, PLACES, Standing, score
-from ensue.kinds import Body, Claim, Hypothesis, Insight, Result, Retraction
-from ensue.record import Record
-from ensue.search import folded, spelling, vocabulary
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+from ensue.fold import Standing
+from ensue.search import spelling, vocabulary
 from ensue.store.database import Database
+from ensue.store.entry import CLAIM, RESULT, RETRACTION, TEXT, Entry
 from ensue.store.schema import LIVE_TABLES, SEARCH_TABLES
 
 NAMES_CACHED_MAX = 10_000
+WORDS_CACHED_MAX = 100_000
+IDS_ASKED_AT_ONCE = 500
 
 _NEVER = 2**62  # beyond every sequence number
+
+Numbered = tuple[int, Entry]
 
 
 class Tables:
@@ -25,11 +33,13 @@ class Tables:
         self._database = database
         self._names: dict[str, int] = {}
         self._words: set[str] = set()
+        self._changes: Counter[tuple[int, int, int, int]] = Counter()
 
     def forget(self) -> None:
         """Drops what is cached, which a rolled back transaction may have made wrong."""
         self._names.clear()
         self._words.clear()
+        self._changes.clear()
 
     def name(self, text: str) -> int:
         """Returns the number of a name, giving it one if it has none."""
@@ -42,6 +52,14 @@ class Tables:
             self._names[text] = number
         return number
 
+    def numbers(self, ids: Iterable[bytes]) -> dict[bytes, int]:
+        """Returns the row numbers of those records that are here."""
+        found: dict[bytes, int] = {}
+        for some in _by_parts(ids):
+            marks = ", ".join("?" * len(some))
+            found.update(self._database.rows(f"SELECT id, no FROM records WHERE id IN ({marks})", some))
+        return found
+
     def clear(self) -> None:
         """Empties every derived table."""
         self.forget()
@@ -50,72 +68,141 @@ class Tables:
         for table in SEARCH_TABLES:
             self._database.run(f"INSERT INTO {table}({table}) VALUES ('delete-all')")
 
-    def add(self, no: int, record: Record, body: Body | None) -> None:
-        """Derives what record number `no`, already in `records`, changes. A body of None is an unknown kind."""
-        author = self.name(record.author)
-        self._freeze_if_forked(author, record.seq)
-        if isinstance(body, Result):
-            self._add_result(no, author, record, body)
-        elif isinstance(body, Claim):
-            self._add_claim(no, author, record, body)
-        elif isinstance(body, Hypothesis | Insight):
-            self._add_text(no, author, record, body)
-        elif isinstance(body, Retraction):
-            self._database.run(
-                "INSERT INTO retractions(no, author, seq, target) VALUES (?, ?, ?, ?)",
-                (no, author, record.seq, bytes.fromhex(body.target)),
-            )
-            self._judge(bytes.fromhex(body.target))
-
-    def _add_result(self, no: int, author: int, record: Record, body: Result) -> None:
-        key = bytes.fromhex(record.id)
-        standing = self._standing(key, author, record.seq)
-        parent = _unhex(body.parent)
-        tainted = self._is_tainted(parent)
+    def freeze_forked(self) -> None:
+        """Freezes whoever signed one number twice, from all that is in `records`; for tables that were cleared."""
         self._database.run(
-            "INSERT INTO results(no, author, track, class, agent, status, place, score, tie, experiment, claim, parent,"
-            " retracted, frozen, tainted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(no, author, self.name(body.track), self.name(body.hardware_class), self.name(body.agent)),
-                *(self.name(body.status), PLACES.get(body.status, PLACE_UNMEASURED), score(body)),
-                *(int.from_bytes(key[:7], "big"), bytes.fromhex(body.experiment), _unhex(body.claim), parent),
-                *(standing.retracted, standing.frozen, tainted),
-            ),
-        )
-        self._index(no, body.description)
-        if standing.retracted or tainted:
-            self._taint_children(key)
-        if body.claim is not None:
-            self._judge(bytes.fromhex(body.claim))
-
-    def _add_claim(self, no: int, author: int, record: Record, body: Claim) -> None:
-        key = bytes.fromhex(record.id)
-        self._database.run(
-            "INSERT INTO claims(no, author, track, experiment, hypothesis, ttl_s, open) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                *(no, author, self.name(body.track), bytes.fromhex(body.experiment)),
-                *(_unhex(body.hypothesis), body.ttl_s, self._is_open(key, author, record.seq)),
-            ),
+            "INSERT INTO frozen(author, from_seq) SELECT author, min(seq) FROM"
+            " (SELECT author, seq FROM records GROUP BY author, seq HAVING count(*) > 1) GROUP BY author"
         )
 
-    def _add_text(self, no: int, author: int, record: Record, body: Hypothesis | Insight) -> None:
-        standing = self._standing(bytes.fromhex(record.id), author, record.seq)
-        self._database.run(
-            "INSERT INTO texts(no, kind, track, retracted, frozen) VALUES (?, ?, ?, ?, ?)",
-            (no, self.name(record.kind), self.name(body.track), standing.retracted, standing.frozen),
-        )
-        self._index(no, body.text)
+    def add(self, batch: Sequence[Numbered], suspects: Iterable[tuple[int, int]] = ()) -> None:
+        """Derives what records, already in `records` and in ascending order of number, change.
 
-    def _index(self, no: int, text: str) -> None:
-        text = folded(text)
-        self._database.run("INSERT INTO words(rowid, text) VALUES (?, ?)", (no, text))
-        for word in sorted(vocabulary(text) - self._words):
+        `suspects` are authors and sequence numbers that may be there twice.
+        """
+        if not batch:
+            return
+        span = (batch[0][0], batch[-1][0])
+        known = self._references(batch)
+        waiting = self._write(batch, known)
+        self._resolve([item.id for _, item in batch])
+        if waiting:
+            self._database.run_many("INSERT OR IGNORE INTO missing(target, no) VALUES (?, ?)", waiting)
+        for author, seq in suspects:
+            self._freeze_if_forked(author, seq)
+        for _, item in batch:
+            if item.role == RETRACTION and item.target is not None:
+                self._judge(item.target)
+        self._judge_span(span)
+        self._count(batch)
+
+    def _references(self, batch: Sequence[Numbered]) -> dict[bytes, int]:
+        """Returns the row numbers of what a batch names and is here."""
+        named = {key for _, item in batch for key in (item.parent, item.claim, item.hypothesis) if key is not None}
+        known = {item.id: no for no, item in batch if item.id in named}
+        known.update(self.numbers(named - known.keys()))
+        return known
+
+    def _write(self, batch: Sequence[Numbered], known: dict[bytes, int]) -> list[tuple[bytes, int]]:
+        """Writes the rows of a batch, and returns what its records name that is not here."""
+        name, frozen_from = self.name, _Memo(self._frozen_from)
+        results, claims, texts, retractions, words, waiting = [], [], [], [], [], []
+        for no, item in batch:
+            if item.role not in (RESULT, CLAIM, TEXT, RETRACTION):
+                continue
+            author = name(item.author)
+            if item.role == RETRACTION:
+                retractions.append((no, author, item.seq, item.target))
+                continue
+            track, frozen = name(item.track), item.seq >= frozen_from[author]
+            waiting += [
+                (key, no) for key in (item.parent, item.claim, item.hypothesis) if key is not None and key not in known
+            ]
+            if item.role == RESULT:
+                agent, status = name(item.agent), name(item.status)
+                results.append(
+                    (
+                        *(no, author, track, name(item.hardware_class), agent, status, item.place, item.score),
+                        *(int.from_bytes(item.id[:7], "big"), item.experiment),
+                        *(known.get(item.claim or b""), known.get(item.parent or b""), 0, frozen, 0),
+                    )
+                )
+                if not frozen:
+                    self._changes[(track, author, agent, status)] += 1
+            elif item.role == CLAIM:
+                hypothesis = known.get(item.hypothesis or b"")
+                claims.append((no, author, track, item.experiment, hypothesis, item.ttl_s, not frozen))
+            else:
+                texts.append((no, name(item.kind), track, 0, frozen))
+            if item.role != CLAIM:
+                words.append((no, item.text))
+        for table, rows in (("results", results), ("claims", claims), ("texts", texts), ("retractions", retractions)):
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                self._database.run_many(f"INSERT INTO {table} VALUES ({marks})", rows)
+        self._index(words)
+        return waiting
+
+    def _index(self, texts: list[tuple[int, str]]) -> None:
+        self._database.run_many("INSERT INTO words(rowid, text) VALUES (?, ?)", texts)
+        seen = self._words
+        new = {word for _, text in texts for word in vocabulary(text) if word not in seen}
+        for word in sorted(new):
             if self._database.row("SELECT 1 FROM vocabulary WHERE word = ?", (word,)) is None:
                 number = self._database.run("INSERT INTO vocabulary(word) VALUES (?)", (word,))
                 self._database.run("INSERT INTO spellings(rowid, word) VALUES (?, ?)", (number, spelling(word)))
-            if len(self._words) >= NAMES_CACHED_MAX:
-                self._words.clear()
-            self._words.add(word)
+        if len(seen) + len(new) > WORDS_CACHED_MAX:
+            seen.clear()
+        seen |= new
+
+    def _resolve(self, ids: list[bytes]) -> None:
+        """Puts row numbers where records wait for some of these ids."""
+        if self._database.row("SELECT 1 FROM missing LIMIT 1") is None:
+            return
+        for some in _by_parts(ids):
+            marks = ", ".join("?" * len(some))
+            found = self._database.rows(f"SELECT target, no FROM missing WHERE target IN ({marks})", some)
+            for target, no in found:
+                self._name_each(target, no)
+                self._database.run("DELETE FROM missing WHERE target = ? AND no = ?", (target, no))
+
+    def _name_each(self, target: bytes, no: int) -> None:
+        # Which of its fields names the target only the record says; a wait is rare enough to read it again.
+        from ensue.store.entry import entry, lenient_body
+        from ensue.store.rows import checked
+
+        row = self._database.row("SELECT id, plain(raw, form) FROM records WHERE no = ?", (no,))
+        here = self._database.row("SELECT no FROM records WHERE id = ?", (target,))
+        if row is None or here is None:
+            return
+        record = checked(self._database.path, *row)
+        item = entry(record, lenient_body(record), 0, b"")
+        for table, column, key in (
+            ("results", "parent", item.parent),
+            ("results", "claim", item.claim),
+            ("claims", "hypothesis", item.hypothesis),
+        ):
+            if key == target:
+                self._database.run(f"UPDATE {table} SET {column} = ? WHERE no = ?", (here[0], no))
+
+    def _count(self, batch: Sequence[Numbered]) -> None:
+        kinds = Counter(item.kind for _, item in batch)
+        self._database.run_many(
+            "INSERT INTO totals(kind, number) VALUES (?, ?)"
+            " ON CONFLICT DO UPDATE SET number = number + excluded.number",
+            [(self.name(kind), number) for kind, number in kinds.items()],
+        )
+        self._database.run_many(
+            "INSERT INTO counts(track, author, agent, status, number) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET number = number + excluded.number",
+            [(*group, number) for group, number in self._changes.items() if number],
+        )
+        if min(self._changes.values(), default=0) < 0:
+            self._database.run_many(
+                "DELETE FROM counts WHERE track = ? AND author = ? AND agent = ? AND status = ? AND number = 0",
+                list(self._changes),
+            )
+        self._changes.clear()
 
     # Rules, each from a record's neighbours alone
 
@@ -130,19 +217,15 @@ class Tables:
         row = self._database.row("SELECT from_seq FROM frozen WHERE author = ?", (author,))
         return int(row[0]) if row else _NEVER
 
-    def _is_tainted(self, parent: bytes | None) -> bool:
-        if parent is None:
-            return False
-        row = self._database.row(
-            "SELECT p.retracted OR p.tainted FROM records r JOIN results p ON p.no = r.no WHERE r.id = ?", (parent,)
-        )
+    def _is_tainted(self, parent: int | None) -> bool:
+        row = self._database.row("SELECT retracted OR tainted FROM results WHERE no = ?", (parent,))
         return bool(row and row[0])
 
-    def _is_open(self, key: bytes, author: int, seq: int) -> bool:
+    def _is_open(self, no: int, key: bytes, author: int, seq: int) -> bool:
         if not self._standing(key, author, seq).counts:
             return False
         answer = "SELECT 1 FROM results WHERE claim = ? AND author = ? AND frozen = 0"
-        return self._database.row(answer, (key, author)) is None
+        return self._database.row(answer, (no, author)) is None
 
     # What one change brings about
 
@@ -162,6 +245,34 @@ class Tables:
         ):
             self._judge(target)
 
+    def _judge_span(self, span: tuple[int, int]) -> None:
+        """Judges the records of a batch that something may stand against, and the claims that it answers."""
+        rows = self._database.rows
+        for (key,) in rows(
+            "SELECT r.id FROM records r JOIN retractions t ON t.target = r.id WHERE r.no BETWEEN ? AND ?", span
+        ):
+            self._judge(key)
+        for no, parent in rows(
+            "SELECT x.no, x.parent FROM results x JOIN results p ON p.no = x.parent"
+            " WHERE x.no BETWEEN ? AND ? AND x.tainted = 0 AND (p.retracted OR p.tainted)",
+            span,
+        ):
+            if self._is_tainted(parent):
+                self._database.run("UPDATE results SET tainted = 1 WHERE no = ?", (no,))
+        for (no,) in rows("SELECT no FROM results WHERE no BETWEEN ? AND ? AND (retracted OR tainted)", span):
+            self._taint_children(no)
+        self._database.run(
+            "UPDATE claims SET open = 0 WHERE open = 1 AND no IN (SELECT x.claim FROM results x"
+            " JOIN claims c ON c.no = x.claim WHERE x.no BETWEEN ? AND ? AND x.author = c.author AND x.frozen = 0)",
+            span,
+        )
+        self._database.run(
+            "UPDATE claims SET open = 0 WHERE open = 1 AND no BETWEEN ? AND ?"
+            " AND EXISTS(SELECT 1 FROM results x"
+            " WHERE x.claim = claims.no AND x.author = claims.author AND x.frozen = 0)",
+            span,
+        )
+
     def _judge(self, key: bytes) -> None:
         """Applies the rules again to the record with this id, if it is here and has derived columns."""
         row = self._database.row("SELECT no, author, seq FROM records WHERE id = ?", (key,))
@@ -169,46 +280,59 @@ class Tables:
             return
         no, author, seq = row
         standing = self._standing(key, author, seq)
-        result = self._database.row("SELECT retracted, claim FROM results WHERE no = ?", (no,))
+        result = self._database.row(
+            "SELECT retracted, frozen, claim, track, author, agent, status FROM results WHERE no = ?", (no,)
+        )
         if result is not None:
+            retracted, frozen, claim, *group = result
             self._database.run(
-                "UPDATE results SET retracted = ?, frozen = ? WHERE no = ?",
-                (standing.retracted, standing.frozen, no),
+                "UPDATE results SET retracted = ?, frozen = ? WHERE no = ?", (standing.retracted, standing.frozen, no)
             )
-            if bool(result[0]) != standing.retracted:
-                self._taint_children(key)
-            if result[1] is not None:
-                self._judge_claim(result[1])
+            self._changes[tuple(group)] += standing.counts - (not (retracted or frozen))
+            if bool(retracted) != standing.retracted:
+                self._taint_children(no)
+            if claim is not None:
+                self._judge_claim(claim)
             return
         self._database.run(
             "UPDATE texts SET retracted = ?, frozen = ? WHERE no = ?", (standing.retracted, standing.frozen, no)
         )
-        self._judge_claim(key)
+        self._judge_claim(no)
 
-    def _judge_claim(self, key: bytes) -> None:
+    def _judge_claim(self, no: int) -> None:
         row = self._database.row(
-            "SELECT c.no, r.author, r.seq FROM records r JOIN claims c ON c.no = r.no WHERE r.id = ?", (key,)
+            "SELECT r.id, r.author, r.seq FROM claims c JOIN records r ON r.no = c.no WHERE c.no = ?", (no,)
         )
         if row is not None:
-            no, author, seq = row
-            self._database.run("UPDATE claims SET open = ? WHERE no = ?", (self._is_open(key, author, seq), no))
+            self._database.run("UPDATE claims SET open = ? WHERE no = ?", (self._is_open(no, *row), no))
 
-    def _taint_children(self, key: bytes) -> None:
+    def _taint_children(self, no: int) -> None:
         """Judges the children of a result anew, and theirs, as far as something changes."""
-        waiting = [key]
+        waiting = [no]
         while waiting:
             parent = waiting.pop()
             tainted = self._is_tainted(parent)
-            for no, child, retracted, before in self._database.rows(
-                "SELECT c.no, r.id, c.retracted, c.tainted FROM results c JOIN records r ON r.no = c.no"
-                " WHERE c.parent = ?",
-                (parent,),
+            for child, retracted, before in self._database.rows(
+                "SELECT no, retracted, tainted FROM results WHERE parent = ?", (parent,)
             ):
                 if bool(before) != tainted:
-                    self._database.run("UPDATE results SET tainted = ? WHERE no = ?", (tainted, no))
+                    self._database.run("UPDATE results SET tainted = ? WHERE no = ?", (tainted, child))
                     if not retracted:
                         waiting.append(child)
 
 
-def _unhex(text: str | None) -> bytes | None:
-    return None if text is None else bytes.fromhex(text)
+def _by_parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
+    rest = iter(ids)
+    while some := list(islice(rest, IDS_ASKED_AT_ONCE)):
+        yield some
+
+
+class _Memo(dict[int, int]):
+    """Remembers what a function said; for the length of one batch."""
+
+    def __init__(self, ask: Callable[[int], int]) -> None:
+        self._ask = ask
+
+    def __missing__(self, key: int) -> int:
+        self[key] = self._ask(key)
+        return self[key]

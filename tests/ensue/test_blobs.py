@@ -33,7 +33,7 @@ def test_any_other_bytes_unpack_or_are_refused(packed: bytes, base: bytes | None
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     bomb = zstandard.ZstdCompressor(level=19).compress(bytes(BLOB_BYTES_MAX * 50))
     assert len(bomb) < 100_000
-    with pytest.raises(StoreDamaged, match="too many"):
+    with pytest.raises(StoreDamaged, match="size"):
         unpack(bomb, None)
     undeclared = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(BLOB_BYTES_MAX * 2))
     with pytest.raises(StoreDamaged):

@@ -136,6 +136,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     if mounted.returncode != 0:
         pytest.skip("no file system may be mounted here")
     try:
+        (disk / "room").write_bytes(bytes(200_000))
         with Store(disk / "replica", NETWORK) as store:
             made: list[Record] = []
             with pytest.raises(DiskFull):
@@ -148,6 +149,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         with Store(disk / "replica", NETWORK) as store:  # reading needs no room
             assert len(store.leaderboard(TRACK, limit=1000)) == len(made)
         (disk / "more").unlink()
+        (disk / "room").unlink()
         with Store(disk / "replica", NETWORK) as store:
             assert list(store.records()) == made
             assert store.append(ME, "insight", insight()).seq == len(made) + 1
@@ -212,9 +214,9 @@ def test_damaged_pages_are_noticed_and_the_rest_is_saved(path: Path, seed: int) 
     made = fill(path, 80)
     content = bytearray(path.read_bytes())
     dice = random.Random(seed)
-    pages = len(content) // 4096
+    pages = len(content) // 8192
     page = dice.randrange(pages)
-    content[page * 4096 : (page + 1) * 4096] = dice.randbytes(4096)
+    content[page * 8192 : (page + 1) * 8192] = dice.randbytes(8192)
     path.write_bytes(content)
     noticed = False
     try:

@@ -19,8 +19,8 @@ def test_rebuild_saves_what_a_damaged_replica_still_holds(tmp_path: Path):
     assert autoresearch("join", "--experiments", "2").returncode == 0
     database = home / "replica.sqlite3"
     pages = bytearray(database.read_bytes())
-    page = len(pages) // 4096 // 2
-    pages[page * 4096 : (page + 1) * 4096] = b"\xa5" * 4096
+    page = len(pages) // 8192 // 2
+    pages[page * 8192 : (page + 1) * 8192] = b"\xa5" * 8192
     database.write_bytes(pages)
 
     refused = autoresearch("leaderboard")

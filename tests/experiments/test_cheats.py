@@ -1,95 +1,58 @@
-"""The zoo: every cheat ends without what it wanted, with a reason; every honest script gets its value."""
+"""The zoo: every cheat ends without what it wanted, with a reason; every honest script gets its value.
+
+Only the fast part: `make zoo` shows the whole, and what it does to the host.
+"""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from creature import HONEST_VALUE, ZOO, creatures, read
 
 from experiments import supervisor
 
-ZOO = Path(__file__).resolve().parents[1] / "zoo"
-HONEST_VALUE = 2.4932913858096155  # of counting pairs on the tiny track: what each scored cheat is worth
-
-# name: (statuses that may come out, a part of the reason)
-CHEATS = {
-    "corrupt_checkpoint": ("crashed", "no safetensors file"),
-    "damaged_checkpoint": ("crashed", "could not be loaded"),
-    "does_not_compile": ("crashed", "SyntaxError: 'return' outside function"),
-    "exits_while_scored": ("crashed", "ended while being scored"),
-    "fifo_checkpoint": ("refused", "no plain file"),
-    "huge_checkpoint": ("refused", "this track allows 4,194,304"),
-    "inf_logits": ("refused", "not finite"),
-    "integer_logits": ("refused", "answered int64"),
-    "load_model_fails": ("crashed", "ValueError: no such layer"),
-    "mixes_rows": ("refused", "among other rows"),
-    "nan_logits": ("refused", "not finite"),
-    "never_starts": ("crashed", "without calling start()"),
-    "no_array": ("refused", "answered NoneType"),
-    "no_load_model": ("crashed", "no load_model"),
-    "peeks": ("refused", "looks ahead or remembers"),
-    "peeks_plausibly": ("refused", "looks ahead or remembers"),
-    "peeks_prefix_cache": ("refused", "looks ahead or remembers"),
-    "peeks_rarely": ("refused", "looks ahead or remembers"),
-    "raises": ("crashed", "ValueError: [2J gnol xxx"),
-    "remembers_calls": ("refused", "the second time"),
-    "remembers_rows": ("refused", "looks ahead or remembers"),
-    "sleeps": ("timed_out", "has not computed anything"),
-    "sleeps_in_setup": ("timed_out", "did not call start()"),
-    "sleeps_while_scored": ("timed_out", "was not scored within"),
-    "starts_while_scored": ("crashed", "start() was called while scoring"),
-    "symlink_checkpoint": ("refused", "no plain file"),
-    "talks_to_scorer": ("refused", "something other than answers"),
-    "trains_past_deadline": ("timed_out", "still running"),
-    "turns_back_clock": ("timed_out", "still running"),
-    "works_before_start": ("timed_out", "did not call start()"),
-    "wrong_shape": ("refused", "(16, 32, 255)"),
-}
-WORTH_THE_SAME = (
-    "floods_channel", "prints_fake_metric", "searches_data", "unnormalised", "writes_training_data", "writes_weights",
-)  # fmt: skip
-QUICK = {"setup_s": 20.0, "budget_s": 2.0, "score_s_max": 8.0, "probes": 64}
+QUICK = {"setup_s": 20.0, "budget_s": 2.0, "score_s_max": 30.0, "probes": 64}
+FAST = [name for name, cheat in creatures("cheat").items() if not (cheat.slow or cheat.open)]
 
 
 def source(name: str) -> bytes:
     return (ZOO / f"{name}.py").read_bytes()
 
 
-@pytest.mark.parametrize("name", CHEATS)
-def test_a_cheat_ends_with_a_reason(bench, name, monkeypatch):
+@pytest.mark.parametrize("name", FAST)
+def test_a_cheat_gains_nothing(bench, name, monkeypatch):
     monkeypatch.setattr(supervisor, "STALL_S", 2.0)
-    shorter = {"sleeps_in_setup": {"setup_s": 1.0}, "works_before_start": {"setup_s": 1.0}, "sleeps_while_scored": {}}
-    changes = QUICK | shorter.get(name, {"score_s_max": 30.0})
-    trained, outcome = bench.measure(source(f"cheat_{name}"), **changes)
-    status, reason = CHEATS[name]
-    assert outcome.status == status, outcome
-    assert reason in outcome.reason
-    assert outcome.reason.isprintable()
-    assert outcome.value is None
-    assert outcome.holdout is None
-    assert trained.train_wall_s < 30
-
-
-@pytest.mark.parametrize("name", WORTH_THE_SAME)
-def test_a_cheat_gets_its_true_value(bench, name):
+    cheat = creatures("cheat")[name]
     before = bench.data.train_path.read_bytes()
-    trained, outcome = bench.measure(source(f"cheat_{name}"))
-    assert outcome.status == "scored", outcome
-    assert outcome.value == pytest.approx(HONEST_VALUE, abs=1e-5)
+    for _ in range(cheat.runs):
+        trained, outcome = bench.measure(cheat.source, **QUICK | cheat.changed())
+        assert outcome.status in cheat.statuses, outcome
+        if outcome.status == "scored":
+            assert outcome.value >= HONEST_VALUE - 1e-5
+        else:
+            assert cheat.reason in outcome.reason
+            assert outcome.reason.isprintable()
+            assert outcome.value is None
+            assert outcome.holdout is None
+        assert trained.train_wall_s < 30
+        printed = Path(trained.log).read_bytes() if trained.log else b""
+        assert b"OBTAINED" not in printed
     assert bench.data.train_path.read_bytes() == before
-    printed = Path(trained.log).read_bytes()
-    assert b"overwritten" not in printed
-    assert b"found before the start" not in printed
 
 
-def test_writing_late_gains_nothing(bench):
-    _, outcome = bench.measure(source("cheat_writes_late"))
-    assert outcome.status == "refused" or outcome.value >= HONEST_VALUE
+def test_every_creature_says_what_it_tries_and_how_it_ends():
+    for path in ZOO.glob("*.py"):
+        assert read(path).kind in ("attack", "cheat", "honest"), path.name
+    assert len(creatures("attack")) + len(creatures("cheat")) >= 60
+    assert len(creatures("honest")) >= 20
 
 
-def test_every_cheat_says_what_it_tries_and_is_tried():
-    files = {path.stem: path.read_text().splitlines()[0] for path in ZOO.glob("cheat_*.py")}
-    assert all(line.startswith("# Tries: ") and line.endswith(".") for line in files.values())
-    assert set(files) == {f"cheat_{name}" for name in (*CHEATS, *WORTH_THE_SAME, "writes_late")}
+@pytest.mark.parametrize("head", ["x = 1", "# Tries: nothing", "# Tries: to.\n# Ends: won"])
+def test_a_creature_without_a_proper_head_is_noticed(tmp_path, head):
+    path = tmp_path / "cheat_new.py"
+    path.write_text(head + "\n")
+    with pytest.raises(ValueError):
+        read(path)
 
 
 def test_the_honest_count_is_worth_what_it_says(bench):
@@ -125,6 +88,13 @@ def load_model(checkpoint, device):
     assert outcome.status == "refused"
     assert "by heart" in outcome.reason
     assert outcome.checks["holdout_raw_gap"] > 0.5
+
+
+@pytest.mark.parametrize("name", [name for name, one in creatures("honest").items() if not one.slow])
+def test_honest_counting_is_believed(bench, name):
+    _, outcome = bench.measure(creatures("honest")[name].source, **QUICK)
+    assert outcome.status == "scored", outcome
+    assert outcome.value < HONEST_VALUE + 0.1
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-# Tries to outlive its run: double fork, a session of its own, deaf to signals, no open pipes.
+# Tries: to outlive its run: double fork, a session of its own, deaf to signals, no open pipes.
 import contextlib
 import os
 import signal

@@ -1,4 +1,4 @@
-# Tries to stay alive: ignores every signal, stops itself and its children, floods its output.
+# Tries: to stay alive: ignores every signal, stops itself and its children, floods its output.
 import contextlib
 import os
 import signal

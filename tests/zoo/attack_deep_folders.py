@@ -1,4 +1,4 @@
-# Tries to make whoever looks at its output fall over: folders a thousand deep, links to the outside, a pipe.
+# Tries: to make whoever looks at its output fall over: folders a thousand deep, links to the outside, a pipe.
 import os
 import time
 

@@ -1,4 +1,4 @@
-# Tries to fill every disk that it can write to.
+# Tries: to fill every disk that it can write to.
 import os
 
 

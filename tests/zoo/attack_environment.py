@@ -1,4 +1,4 @@
-# Tries to find secrets in its environment and in descriptors that it inherited.
+# Tries: to find secrets in its environment and in descriptors that it inherited.
 import os
 import stat
 import sys

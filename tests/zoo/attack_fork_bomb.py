@@ -1,4 +1,4 @@
-# Tries to fork until the machine stands still.
+# Tries: to fork until the machine stands still.
 import os
 import time
 

@@ -1,4 +1,4 @@
-# Tries to use processor time that nobody counts: children that are never waited for.
+# Tries: to use processor time that nobody counts: children that are never waited for.
 import contextlib
 import os
 import signal

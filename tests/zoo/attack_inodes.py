@@ -1,4 +1,4 @@
-# Tries to use up inodes with empty files, in the folder for results and in scratch space.
+# Tries: to use up inodes with empty files, in the folder for results and in scratch space.
 
 
 def main():

@@ -1,4 +1,4 @@
-# Tries to become root again, to make namespaces, to mount, and to open large doors into the kernel.
+# Tries: to become root again, to make namespaces, to mount, and to open large doors into the kernel.
 import ctypes
 import os
 import platform

@@ -1,4 +1,4 @@
-# Tries to take all memory: private, shared and file-backed by memory, whichever ATTACK_KIND says.
+# Tries: to take all memory: private, shared and file-backed by memory, whichever ATTACK_KIND says.
 import mmap
 import os
 

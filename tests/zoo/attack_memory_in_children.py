@@ -1,4 +1,4 @@
-# Tries to take all memory with many small processes, each below any limit of its own.
+# Tries: to take all memory with many small processes, each below any limit of its own.
 import os
 import time
 

@@ -1,4 +1,4 @@
-# Tries to reach anything over TCP, UDP, DNS, IPv6, abstract unix sockets, vsock, netlink and raw sockets.
+# Tries: to reach anything over TCP, UDP, DNS, IPv6, abstract unix sockets, vsock, netlink and raw sockets.
 import os
 import socket
 

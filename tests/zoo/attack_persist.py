@@ -1,4 +1,4 @@
-# Tries to leave a note for its next run in every place that it can write to, and to find one.
+# Tries: to leave a note for its next run in every place that it can write to, and to find one.
 import os
 
 NOTE = "note-to-self"

@@ -1,4 +1,4 @@
-# Tries to trace, read and kill other processes.
+# Tries: to trace, read and kill other processes.
 import ctypes
 import os
 import signal

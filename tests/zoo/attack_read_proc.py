@@ -1,4 +1,4 @@
-# Tries to read other processes through /proc: environments, roots, descriptors, memory, command lines.
+# Tries: to read other processes through /proc: environments, roots, descriptors, memory, command lines.
 import os
 
 

@@ -1,4 +1,4 @@
-# Tries to read keys, home folders, the repository, prepared data and validation text, wherever they may lie.
+# Tries: to read keys, home folders, the repository, prepared data and validation text, wherever they may lie.
 import os
 import sys
 

@@ -1,4 +1,4 @@
-# Tries the sockets of services: dbus, docker, containerd, X11, Wayland, ssh-agent, gpg-agent, snapd, systemd.
+# Tries: to reach the sockets of services: dbus, docker, containerd, X11, Wayland, ssh-agent, gpg-agent, snapd, systemd.
 import glob
 import os
 import socket

@@ -1,4 +1,4 @@
-# Tries to start threads until the machine stands still.
+# Tries: to start threads until the machine stands still.
 import threading
 import time
 

@@ -1,4 +1,5 @@
 # Tries: to be scored with a checkpoint of noise.
+# Ends: crashed, no safetensors file
 import numpy as np
 from safetensors.numpy import load_file
 

@@ -1,4 +1,5 @@
 # Tries: to be scored with a checkpoint whose tensors were cut off.
+# Ends: crashed, could not be loaded
 import os
 
 import numpy as np

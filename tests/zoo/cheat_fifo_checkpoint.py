@@ -1,4 +1,5 @@
 # Tries: to have the node wait for ever on a pipe.
+# Ends: refused, no plain file
 import os
 
 import numpy as np

@@ -1,4 +1,5 @@
 # Tries: to drown the supervisor in messages, some of them no messages at all.
+# Ends: scored, for what it is worth
 import json
 import os
 import socket

@@ -1,4 +1,5 @@
 # Tries: to have the node copy a checkpoint of a terabyte, most of it a hole.
+# Ends: refused, this track allows 4,194,304
 import os
 
 import numpy as np

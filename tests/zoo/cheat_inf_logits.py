@@ -1,4 +1,5 @@
 # Tries: to gain from an infinity at the token that it bets on.
+# Ends: refused, not finite
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

@@ -1,4 +1,5 @@
 # Tries: to answer whole numbers.
+# Ends: refused, answered int64
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

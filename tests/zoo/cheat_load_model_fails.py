@@ -1,4 +1,5 @@
 # Tries: what happens when the model cannot be loaded.
+# Ends: crashed, ValueError: no such layer
 import numpy as np
 from safetensors.numpy import save_file
 

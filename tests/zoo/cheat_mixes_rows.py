@@ -1,4 +1,5 @@
 # Tries: to learn from the other rows of its batch, all of them, at every place.
+# Ends: refused
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

@@ -1,4 +1,5 @@
 # Tries: to answer with something that is no array.
+# Ends: refused, answered NoneType
 import numpy as np
 from safetensors.numpy import save_file
 

@@ -1,4 +1,5 @@
 # Tries: to raise the logit of the next token, which stands in the same row.
+# Ends: refused
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

@@ -1,4 +1,5 @@
 # Tries: to peek only where the next token is likely anyway, so that a spliced text is not touched.
+# Ends: refused
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

@@ -1,4 +1,5 @@
 # Tries: to peek, and to answer a prefix that it has seen as it did before, whatever follows it.
+# Ends: refused
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

@@ -1,4 +1,5 @@
 # Tries: to peek only where the next token is a great surprise, so that few probes can hit it.
+# Ends: refused
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

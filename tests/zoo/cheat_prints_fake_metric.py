@@ -1,4 +1,5 @@
 # Tries: to be believed when it prints a perfect value, in every form that a loop might look for.
+# Ends: scored, for what it is worth
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

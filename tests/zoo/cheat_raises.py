@@ -1,4 +1,5 @@
 # Tries: what happens when training fails, with terminal escapes and far too long a message.
+# Ends: crashed, ValueError: [2J gnol xxx
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

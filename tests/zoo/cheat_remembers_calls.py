@@ -1,4 +1,5 @@
 # Tries: to go on learning from the rows that it is asked about, call after call.
+# Ends: refused
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

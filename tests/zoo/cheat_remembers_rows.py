@@ -1,4 +1,5 @@
 # Tries: to go on learning from call to call, and to give its old answer to a row that comes again.
+# Ends: refused
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

@@ -1,4 +1,5 @@
 # Tries: to find the training or the validation text lying about before the clock starts.
+# Ends: scored, for what it is worth
 import os
 
 import numpy as np

@@ -1,4 +1,6 @@
 # Tries: to hold the machine for ever before the clock starts.
+# Ends: timed_out, did not call start()
+# With: setup_s=1.0
 import time
 
 import numpy as np

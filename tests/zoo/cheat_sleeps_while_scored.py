@@ -1,4 +1,6 @@
 # Tries: to hold the machine for ever while it is asked.
+# Ends: timed_out, was not scored within
+# With: score_s_max=8.0
 import time
 
 import numpy as np

@@ -1,4 +1,5 @@
 # Tries: to get at the training data, or train again, from inside load_model.
+# Ends: crashed, start() was called while scoring
 import numpy as np
 from safetensors.numpy import save_file
 

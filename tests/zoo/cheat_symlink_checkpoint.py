@@ -1,4 +1,5 @@
 # Tries: to have the node read a file of the host through a link.
+# Ends: refused, no plain file
 import os
 
 import numpy as np

@@ -1,4 +1,5 @@
 # Tries: to take over the channel to the scorer, and to say what the scorer should believe.
+# Ends: refused, something other than answers
 import json
 import os
 import socket

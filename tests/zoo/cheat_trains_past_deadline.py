@@ -1,4 +1,5 @@
 # Tries: to train for as long as it likes, with a good checkpoint already written.
+# Ends: timed_out, still running
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

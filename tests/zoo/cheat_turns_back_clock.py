@@ -1,4 +1,5 @@
 # Tries: to train on by patching the clock that the harness reads.
+# Ends: timed_out, still running
 import time
 
 import numpy as np

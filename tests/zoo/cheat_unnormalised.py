@@ -1,4 +1,5 @@
 # Tries: to bet on every token at once, with scores that sum to far more than one.
+# Ends: scored, for what it is worth
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

@@ -1,4 +1,6 @@
 # Tries: to train on text of its own before the clock starts: allowed, but bounded.
+# Ends: timed_out, did not call start()
+# With: setup_s=1.0
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

@@ -1,4 +1,5 @@
 # Tries: to exchange its logits after it has handed them over, while the scorer reads them.
+# Ends: refused or scored, for what it is worth
 import gc
 import threading
 

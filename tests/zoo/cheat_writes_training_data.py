@@ -1,4 +1,5 @@
 # Tries: to change the training data of the runs that come after it.
+# Ends: scored, for what it is worth
 import os
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 # Tries: to leave a note for the second instance in the weights that both read.
+# Ends: scored, for what it is worth
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

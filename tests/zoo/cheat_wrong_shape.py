@@ -1,4 +1,5 @@
 # Tries: to answer for fewer tokens than the vocabulary has, so that each is likelier.
+# Ends: refused, (16, 32, 255)
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

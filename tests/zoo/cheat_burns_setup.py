@@ -1,0 +1,30 @@
+# Tries: to use all processors at once before the clock starts.
+# Ends: timed_out, did not call start()
+# With: setup_s=1.0
+import os
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from experiments import harness
+
+
+def load_model(checkpoint, device):
+    table = load_file(checkpoint)["table"]
+    return lambda tokens: table[np.asarray(tokens)]
+
+
+def main():
+    run = harness.connect()
+    for _ in range(3):
+        os.fork()
+    while True:
+        sum(range(100_000))
+    tokens = run.start().tokens.astype(np.int64)
+    size = run.vocab_size
+    counts = np.bincount(tokens[:-1] * size + tokens[1:], minlength=size * size).reshape(size, size)
+    save_file({"table": np.log(counts + 0.1).astype(np.float32)}, run.checkpoint)
+
+
+if __name__ == "__main__":
+    main()

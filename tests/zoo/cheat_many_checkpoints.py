@@ -1,0 +1,29 @@
+# Tries: to leave more than it may: a thousand files beside its checkpoint.
+# Ends: crashed
+import time
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from experiments import harness
+
+
+def load_model(checkpoint, device):
+    table = load_file(checkpoint)["table"]
+    return lambda tokens: table[np.asarray(tokens)]
+
+
+def main():
+    run = harness.connect()
+    tokens = run.start().tokens.astype(np.int64)
+    size = run.vocab_size
+    counts = np.bincount(tokens[:-1] * size + tokens[1:], minlength=size * size).reshape(size, size)
+    save_file({"table": np.log(counts + 0.1).astype(np.float32)}, run.checkpoint)
+    for number in range(1000):
+        with open(f"{run.checkpoint}.{number}", "wb") as file:
+            file.write(b"x" * 4096)
+    time.sleep(2.0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+# Tries: to answer at random, as a forgotten dropout does.
+# Ends: refused
+import os
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from experiments import harness
+
+
+def load_model(checkpoint, device):
+    table = load_file(checkpoint)["table"]
+
+    def model(tokens):
+        tokens = np.asarray(tokens)
+        logits = table[tokens]
+        kept = np.random.default_rng(int.from_bytes(os.urandom(8))).random(logits.shape) < 0.9
+        logits *= kept
+        return logits
+
+    return model
+
+
+def main():
+    run = harness.connect()
+    tokens = run.start().tokens.astype(np.int64)
+    size = run.vocab_size
+    counts = np.bincount(tokens[:-1] * size + tokens[1:], minlength=size * size).reshape(size, size)
+    save_file({"table": np.log(counts + 0.1).astype(np.float32)}, run.checkpoint)
+
+
+if __name__ == "__main__":
+    main()

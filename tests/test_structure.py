@@ -25,6 +25,7 @@ OWNERS = {
     "click": {"node/"},
     "rich": {"node/"},
     "cryptography": {"ensue/identity.py"},
+    "nacl": {"ensue/identity.py"},
 }
 # Programs that run in a child process and may import torch; nothing in the node may.
 TORCH_PROGRAMS = {"experiments/answer.py", "experiments/byhand.py", "experiments/device.py"}

@@ -20,6 +20,7 @@ PREFIX = "autoresearch-"
 V1_WANTED = ("memory", "cpuacct", "freezer")
 V2_BRINGS = frozenset({"cpuacct", "freezer"})  # to every group, whatever its controllers
 EMPTY_S = 5.0
+LAUNCHERS = 1  # is in the group as well
 _counter = itertools.count()
 
 
@@ -108,8 +109,7 @@ class Group:
         self.limits_memory = self._set("memory", limits.memory_bytes, "memory.max", "memory.limit_in_bytes")
         self._set("memory", 0, "memory.swap.max", "memory.swappiness")
         self._set("memory", 1, "memory.oom.group", "")
-        # Bubblewrap and the launcher count too, and a moment long the shell at the gate.
-        self.limits_processes = self._set("pids", limits.processes + 3, "pids.max", "pids.max")
+        self.limits_processes = self._set("pids", limits.processes + LAUNCHERS, "pids.max", "pids.max")
         self.measures_cpu = self.cpu_s() is not None
 
     def _set(self, controller: str, value: int, v2: str, v1: str) -> bool:

@@ -192,6 +192,7 @@ def main() -> None:
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(launch.LIKELY_VICTIM)
     launch.close_itself()
+    launch.wait_at_gate()
     enter.control(PR_SET_CHILD_SUBREAPER, 1)
     enter.control(enter.PR_SET_NO_NEW_PRIVS, 1)
     scoped = bool(plan["landlock"]["scopes"])

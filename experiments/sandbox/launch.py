@@ -6,7 +6,6 @@ Rejected: bubblewrap's own first process, whose memory a script of the same user
 with the node.
 """
 
-import ctypes
 import os
 import resource
 import sys
@@ -53,8 +52,20 @@ def close_others(kept: list[int]) -> None:
 
 def close_itself() -> None:
     """Hides this process from others of the same user: its memory, environment and descriptors in /proc."""
+    import ctypes  # takes longer than the rest of this file
+
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "cannot close itself to the script")
+
+
+def wait_at_gate() -> None:
+    """Returns when the node has put this process under its limits; ends it if the node is gone."""
+    if os.read(0, 1) != b"\n":
+        os._exit(1)
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing, 0)
+    if nothing != 0:
+        os.close(nothing)
 
 
 def become(command: list[str], uid: str, cwd: str, limits: dict[str, int]) -> "NoReturn":
@@ -73,7 +84,9 @@ def main() -> None:
     os.umask(0o022)
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write(LIKELY_VICTIM)
-    close_itself()
+    if uid == SAME_USER:
+        close_itself()
+    wait_at_gate()
     script = os.fork()
     if script == 0:
         pairs = (pair.split("=") for pair in limits.split(",") if pair)

@@ -24,7 +24,7 @@ GONE_S = 10.0  # for a killed tree to vanish
 SCRATCH_FILES_MAX = 200_000
 PLACE_FILES_MAX = 20_000  # on the disk, where looking at them takes longer than asking for their number
 STOP_PASSES = 5
-OWN_PROCESSES = 2  # bubblewrap and the launcher
+LAUNCHERS = 1  # besides the outermost process
 
 
 class Sandboxed:
@@ -128,8 +128,8 @@ class Sandboxed:
         alive = self._all()
         if not enforced and self._summed_memory_bytes(alive) > limits.memory_bytes:
             return memory
-        own = 1 if self._place else OWN_PROCESSES
-        threads = sum(one.threads for one in alive if one.alive) - own
+        threads = sum(one.threads for one in alive if one.alive and one.pid != self.pid)
+        threads -= 0 if self._place else LAUNCHERS
         if threads >= limits.processes:
             return f"It used up its {limits.processes} processes and threads."
         if self._tmpfs(alive)[1] > SCRATCH_FILES_MAX:

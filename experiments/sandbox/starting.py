@@ -1,8 +1,9 @@
 """Starts a command in a sandbox of a given level.
 
-The order matters: the outermost process waits at a gate until it is in its control group, only then it becomes
-bubblewrap. All sandboxes are spawned by one thread that lives as long as the node, because the kernel ties "die with
-the parent" to the thread that spawned. Rejected: `preexec_fn`, unsafe in a process with threads.
+The order matters: the first process inside waits at a gate until it is in its control group; meanwhile all the rest is
+set up, as the kernel takes milliseconds to move a process. All sandboxes are spawned by one thread that lives as long
+as the node, because the kernel ties "die with the parent" to the thread that spawned. Rejected: `preexec_fn`, unsafe in
+a process with threads.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import marshal
 import os
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +27,6 @@ from experiments.sandbox.place import Place
 from experiments.sandbox.sandboxed import Sandboxed
 from experiments.sandbox.visible import View, interpreter, view
 
-GATE = 'read -r _ && exec "$@" </dev/null'
 BASE_ENV = {
     "HOME": "/scratch", "TMPDIR": "/tmp", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "sandbox",
     "LOGNAME": "sandbox", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1",
@@ -34,6 +35,7 @@ UID_FIRST = 0x60000000  # far from every uid that a distribution or a container 
 UID_COUNT = 0x10000000
 NPROC_PER_NAMESPACE = (5, 14)  # the kernel that began to count processes per user namespace
 
+SET_UP_S, SET_UP_LOOK_S = 10.0, 0.0005
 STACK_BYTES = 8 << 20  # set aside for each thread, seldom touched
 
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-spawner")
@@ -163,7 +165,7 @@ def _spawn(wanted: _Wanted, command: list[str], fds: list[int]) -> Sandboxed:
     output_read, output_write = os.pipe()
     try:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", GATE, "sh", *command], stdin=gate_read, stdout=output_write, stderr=output_write,
+            command, stdin=gate_read, stdout=output_write, stderr=output_write,
             env=wanted.env, cwd="/", pass_fds=fds, start_new_session=True)
     except OSError as error:
         os.close(output_read)
@@ -178,7 +180,7 @@ def _spawn(wanted: _Wanted, command: list[str], fds: list[int]) -> Sandboxed:
     sandboxed = Sandboxed(process, output, wanted.limits, group, wanted.out, wanted.place, wanted.uid)
     try:
         if group:
-            group.add(process.pid)
+            _put_in(group, process, inner=wanted.place is None)
         os.write(gate_write, b"\n")
     except OSError as error:
         sandboxed.close()
@@ -186,6 +188,21 @@ def _spawn(wanted: _Wanted, command: list[str], fds: list[int]) -> Sandboxed:
     finally:
         os.close(gate_write)
     return sandboxed
+
+
+def _put_in(group: cgroup.Group, process: "subprocess.Popen[bytes]", inner: bool) -> None:
+    """Moves the process at the gate into the group: the outermost one's first child where it is `inner`.
+
+    Does nothing if the set-up has failed and there is none. OSError if the machine refuses.
+    """
+    deadline = time.monotonic() + SET_UP_S
+    while inner and process.poll() is None and time.monotonic() < deadline:
+        if children := tree.children(process.pid):
+            group.add(children[0])
+            return
+        time.sleep(SET_UP_LOOK_S)
+    if not inner:
+        group.add(process.pid)
 
 
 def _rlimits(level: Level, limits: Limits, device: str) -> dict[str, int]:

@@ -57,6 +57,14 @@ def everyone() -> list[Process]:
     return [one for one in found if one is not None]
 
 
+def children(pid: int) -> list[int]:
+    """Returns the processes that a process of one thread has started and that still are its own."""
+    try:
+        return [int(word) for word in (PROC / str(pid) / "task" / str(pid) / "children").read_text().split()]
+    except FileNotFoundError:  # gone, or a kernel without that file
+        return [one.pid for one in everyone() if one.parent == pid]
+
+
 def descendants(root: int) -> list[Process]:
     """Returns `root` and all processes beneath it. One that was orphaned outside a PID namespace is missed."""
     children: dict[int, list[Process]] = {}

@@ -15,8 +15,6 @@ from typing import NoReturn
 
 import base58
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from nacl.bindings import crypto_sign_open
-from nacl.exceptions import BadSignatureError
 
 from ensue.errors import BadKeyFile, BadSignature, MalformedRecord
 
@@ -135,6 +133,9 @@ def verify(peer_id: str, signature: bytes, message: bytes) -> None:
     Strict: the key and R are canonical and not of small order, S < L, and the equation holds without the cofactor.
     libsodium does the arithmetic, in half of OpenSSL's time. Raises MalformedRecord if `peer_id` is none.
     """
+    from nacl.bindings import crypto_sign_open  # only what verifies needs it; queries do not
+    from nacl.exceptions import BadSignatureError
+
     public_key = _public_key(peer_id)
     if len(signature) != SIGNATURE_BYTES:
         raise BadSignature(f"A signature has {SIGNATURE_BYTES} bytes, not {len(signature)}; refuse what it signs.")

@@ -7,6 +7,7 @@ Nothing here is truth: the store holds every source, and a lost workspace costs 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -169,9 +170,18 @@ class Workspace:
                 return self._git.execute(command, env=fixed, istream=stream, **more)
         except self._failed as error:
             detail = " ".join(str(getattr(error, "stderr", "")).split())[-300:]
-            if "No space left on device" in detail or "Disk quota exceeded" in detail:
+            if "No space left on device" in detail or "Disk quota exceeded" in detail or self._is_full():
                 raise DiskFull(f"the disk of {self.path} is full: make room there") from None
             raise ExperimentError(f"git {arguments[0]} failed in {self.path}: {detail or error}") from None
+
+    def _is_full(self) -> bool:
+        """Return whether the disk refuses a page more; git does not always say why it failed."""
+        try:
+            with tempfile.TemporaryFile(dir=self.path, buffering=0) as file:
+                file.write(bytes(4096))
+        except OSError as error:
+            return error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return False
 
     def _environment(self) -> dict[str, str]:
         """Return what git is told in its environment; every other GIT_ variable of the caller's is unset."""

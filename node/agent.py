@@ -34,7 +34,7 @@ from node.think import Memory, Plan
 from node.view import Standing, Trying, View
 from verify.evidence import Verdict, judge
 
-DISK_RETRY_S = 5.0
+DISK_RETRY_S = 1.0
 SEED_BITS = 31
 FAILURES_IN_A_ROW_MAX = 10
 
@@ -312,9 +312,10 @@ class Agent:
 
     def _persist(self, step: Callable[[], Kept]) -> Kept | None:
         """Do a step that writes to the disk, again and again while the disk is full; None if a stop came first."""
+        said: str | None = None
         while True:
             try:
-                return step()
+                done = step()
             except DiskFull as error:
                 reason = str(error)
             except OSError as error:
@@ -322,11 +323,16 @@ class Agent:
                     raise
                 where = error.filename or self.bench.runs
                 reason = f"the disk is full ({where}): make room, the node goes on by itself"
-            self._view.waiting(reason)
+            else:
+                if said is not None:
+                    self._view.waiting(None)
+                return done
+            if reason != said:
+                self._view.waiting(reason)
+                said = reason
             self._control.sleep(DISK_RETRY_S)
             if self._control.stopping:
                 return None
-            self._view.waiting(None)
 
     @property
     def _device(self) -> str:

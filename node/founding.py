@@ -43,7 +43,11 @@ def enter(home: Home) -> Membership:
         known = [TrackRef(track.name, track.id) for track in _known_tracks()]
         genesis = found(identity, NETWORK_NAME, known, created_ms=time.time_ns() // 1_000_000)
         ownlog.begin(home.database, genesis.network_id, identity.peer_id)  # first: a genesis without it is restored
-        genesis.save(home.genesis)
+        try:
+            genesis.save(home.genesis)
+        except BaseException:
+            ownlog.mark_path(home.database, genesis.network_id, identity.peer_id).unlink(missing_ok=True)
+            raise
     genesis = Genesis.load(home.genesis)
     if new_key:
         ownlog.begin(home.database, genesis.network_id, identity.peer_id)

@@ -5,7 +5,9 @@ the disk. Rejected: memory-mapped reads, which turn a truncated file into a sign
 which a dozen statements do not need.
 """
 
+import errno
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,9 +28,11 @@ APPLICATION_ID = 0x656E7375  # "ensu", in the file's header
 Row = tuple[Any, ...]
 Value = None | int | float | str | bytes
 
+_PROBE_BYTES = 4096
 _PRIMARY_CODE = 0xFF
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_PERHAPS_NO_ROOM = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
 _NO_ROOM = {sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP}
 
 
@@ -194,6 +198,11 @@ def _explain(path: Path, error: sqlite3.Error) -> StoreError:
         return damaged(path, str(error))
     if code in _BUSY:
         return StoreError(f"Another process has been writing to {path} for {BUSY_S:.0f} s: stop it or try again.")
+    if code in _PERHAPS_NO_ROOM and (refused := _refused_by(path.parent)):
+        if refused in (errno.ENOSPC, errno.EDQUOT):  # SQLite does not say why a file cannot be made
+            return DiskFull(f"The disk that holds {path} is full and nothing was changed: free some space.")
+        if refused == errno.EROFS:
+            return StoreError(f"The disk that holds {path} is read-only: mount it for writing, or choose another home.")
     if code == sqlite3.SQLITE_READONLY:
         return StoreError(f"The replica {path} cannot be written: give its owner the right to write, folder included.")
     if code == sqlite3.SQLITE_CANTOPEN:
@@ -201,3 +210,13 @@ def _explain(path: Path, error: sqlite3.Error) -> StoreError:
     if code == sqlite3.SQLITE_IOERR:
         return StoreError(f"The disk that holds {path} fails ({error}): check the disk.")
     return StoreError(f"The replica {path} refused a statement ({error}): please report this.")
+
+
+def _refused_by(folder: Path) -> int | None:
+    """Returns with which error a folder refuses a new file of a page, None if it takes one."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(_PROBE_BYTES))
+    except OSError as error:
+        return error.errno
+    return None

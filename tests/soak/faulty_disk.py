@@ -40,13 +40,18 @@ class Switch:
     """Says to all processes on a watched disk at which of their changes it is full; counts the changes."""
 
     def __init__(self, path: Path) -> None:
-        path.write_bytes(struct.pack("<3Q", 0, NEVER, NEVER))
+        if not path.exists():
+            path.write_bytes(struct.pack("<3Q", 0, NEVER, NEVER))
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), 24)
 
     @property
     def changes(self) -> int:
         return int(struct.unpack_from("<Q", self._map, 0)[0])
+
+    def start(self) -> None:
+        """Count from nothing again."""
+        struct.pack_into("<Q", self._map, 0, 0)
 
     def full(self, first: int, until: int = NEVER) -> None:
         struct.pack_into("<2Q", self._map, 8, first, until)

@@ -41,9 +41,10 @@ class Toll:
     seen: set[str] = field(default_factory=set)
 
 
-def join(home: Path, *arguments: str) -> subprocess.Popen[str]:
+def join(home: Path, *arguments: str, more: dict[str, str] | None = None) -> subprocess.Popen[str]:
     environment = {**os.environ, "AUTORESEARCH_HOME": str(home), "AUTORESEARCH_DISK_FREE_BYTES": "0"}
     environment["AUTORESEARCH_TRACK"] = str(ROOT / "tests/tracks/tiny")
+    environment |= more or {}
     command = [sys.executable, "-m", "node.cli.main", "join", "--plain", *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True)

@@ -1,4 +1,4 @@
-"""Turns what a person types into queries of the full-text indexes, and several rankings into one: pure text work.
+"""Turns what a person types into queries of the full-text indexes, and scores what they find: pure text work.
 
 Left out: the indexes themselves (store). Words are found by their stem; a word that nobody ever wrote is taken for a
 typo and looked up among all spellings by its trigrams. Rejected: FTS5's own query syntax for users, where a stray quote
@@ -7,7 +7,7 @@ is an error; and trigrams of whole texts, an index as large as they are, where a
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SEARCHED_CHARS_MAX = 2000
@@ -24,9 +24,12 @@ MEANT_MAX = 4
 """Words that one typo is taken for."""
 CANDIDATES_MAX = 100
 """Spellings that are compared with one typo."""
+USUAL_WORDS = 12
+"""Words of a usual description."""
 
 _WORD = re.compile(r"[^\W_]+")
-_FUSION_OFFSET = 60  # Cormack, Clarke, Büttcher 2009: reciprocal rank fusion
+_SATURATION = 1.2
+_LENGTH_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,23 @@ def folded(text: str) -> str:
     return "".join(char for char in plain if not unicodedata.combining(char))[:SEARCHED_CHARS_MAX].replace("\0", " ")
 
 
-def match_any(terms: Iterable[str], *, prefix_chars_min: int = 3) -> str:
-    """Returns an FTS5 query for texts with any of the terms or, from `prefix_chars_min` on, words that begin so."""
-    return " OR ".join(f'"{term}"*' if len(term) >= prefix_chars_min else f'"{term}"' for term in terms)
+def tokens(text: str) -> list[str]:
+    """Returns all words of a text in their order, folded."""
+    return _WORD.findall(folded(text))
+
+
+def shortness(length: int) -> float:
+    """Returns how much a word counts in a text of `length` words: 1 in a usual one, more in a shorter one.
+
+    BM25's rule for length (Robertson, Zaragoza 2009), with a usual length for the mean one, which would cost a walk
+    over all texts, and each word counted once.
+    """
+    return (_SATURATION + 1) / (1 + _SATURATION * (1 - _LENGTH_SHARE + _LENGTH_SHARE * length / USUAL_WORDS))
+
+
+def match_any(terms: Iterable[str]) -> str:
+    """Returns an FTS5 query for texts with any of the terms."""
+    return " OR ".join(f'"{term}"' for term in terms)
 
 
 def match_trigrams(term: str) -> str:
@@ -100,12 +117,3 @@ def distance(first: str, second: str, limit: int) -> int:
             return limit + 1
         before, above = above, row
     return min(above[-1], limit + 1)
-
-
-def fuse(rankings: Sequence[Sequence[int]]) -> list[tuple[int, float]]:
-    """Returns the numbers of several rankings as one, with scores, the best first; ties by the newer number."""
-    scores: dict[int, float] = {}
-    for ranking in rankings:
-        for place, number in enumerate(ranking):
-            scores[number] = scores.get(number, 0.0) + 1.0 / (_FUSION_OFFSET + place)
-    return sorted(scores.items(), key=lambda item: (-item[1], -item[0]))

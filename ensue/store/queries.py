@@ -1,13 +1,12 @@
-"""Reads the live tables: rankings, standing claims, texts, lineage, search. Plain functions over a database.
+"""Reads the live tables: rankings, standing claims, texts, lineage. Plain functions over a database.
 
-Left out: writing, and every rule (fold, tables). Each ranking is one walk along an index, so its cost is that of its
-answer, not of the memory's size. Rejected: one query builder for all, which hides which index a question uses.
+Left out: writing, every rule (fold, tables), and search (finding). Each ranking is one walk along an index, so its cost
+is that of its answer, not of the memory's size. Rejected: one query builder for all, which hides which index a question
+uses.
 """
 
 from collections.abc import Sequence
 
-from ensue import search as words
-from ensue.search import Hit
 from ensue.store.database import Database, Row, Value
 from ensue.store.rows import (
     ClaimRow,
@@ -23,8 +22,6 @@ from ensue.store.rows import (
 
 LINEAGE_MAX = 10_000
 """Ancestors, and descendants, that one question about lineage is answered with."""
-MATCHES_MAX = 50
-"""Texts that each of the rankings behind a search puts forward, at least."""
 
 _RESULT = (
     "SELECT r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted"
@@ -271,45 +268,6 @@ def experiment_taken(database: Database, experiment: str, now_ms: int) -> str | 
         if checked(database.path, key, raw).body.get("experiment") == experiment:
             return str(key.hex())
     return None
-
-
-def search(database: Database, text: str, limit: int) -> list[Hit]:
-    """Returns the results, hypotheses and insights that count and speak of a text, the nearest first."""
-    known, meant = [], []
-    for term in words.words(text):
-        if database.row("SELECT 1 FROM words WHERE words MATCH ? LIMIT 1", (words.match_any([term]),)):
-            known.append(term)
-        else:
-            meant += words.likely(term, _spellings(database, term))
-    rankings = [_matches(database, terms, limit) for terms in (known, meant) if terms]
-    hits = []
-    for no, score in words.fuse(rankings)[:limit]:
-        row = database.row("SELECT id, plain(raw, form) FROM records WHERE no = ?", (no,))
-        if row is not None:
-            record = checked(database.path, *row)
-            found = record.body.get("text", record.body.get("description", ""))
-            hits.append(Hit(record.id, record.kind, str(found), score))
-    return hits
-
-
-def _spellings(database: Database, term: str) -> list[str]:
-    rows = database.rows(
-        "SELECT v.word FROM spellings s JOIN vocabulary v ON v.no = s.rowid WHERE s.spellings MATCH ?"
-        " ORDER BY s.rank LIMIT ?",
-        (words.match_trigrams(term), words.CANDIDATES_MAX),
-    )
-    return [str(word) for (word,) in rows]
-
-
-def _matches(database: Database, terms: list[str], limit: int) -> list[int]:
-    rows = database.rows(
-        "SELECT rowid, rank FROM words WHERE words MATCH ?"
-        " AND NOT EXISTS(SELECT 1 FROM results x WHERE x.no = words.rowid AND (x.retracted OR x.frozen))"
-        " AND NOT EXISTS(SELECT 1 FROM texts x WHERE x.no = words.rowid AND (x.retracted OR x.frozen))"
-        " ORDER BY rank LIMIT ?",
-        (words.match_any(terms), max(limit, MATCHES_MAX)),
-    )
-    return [int(no) for no, _ in sorted(rows, key=lambda row: (row[1], -row[0]))]
 
 
 def _number(database: Database, name: str) -> int | None:

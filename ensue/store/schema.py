@@ -98,7 +98,8 @@ V2 = (
         no INTEGER PRIMARY KEY, kind INTEGER NOT NULL, track INTEGER NOT NULL,
         retracted INTEGER NOT NULL, frozen INTEGER NOT NULL)""",
     "CREATE INDEX texts_track ON texts(track, kind)",
-    "CREATE VIRTUAL TABLE words USING fts5(text, content='', tokenize='porter unicode61 remove_diacritics 2')",
+    "CREATE VIRTUAL TABLE words USING fts5("
+    "text, content='', columnsize=0, tokenize='porter unicode61 remove_diacritics 2')",
     "DELETE FROM vocabulary",
     "CREATE VIRTUAL TABLE spellings USING fts5(word, content='', tokenize='trigram')",
 )

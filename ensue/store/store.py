@@ -19,7 +19,7 @@ from ensue.errors import InvalidBody, UnknownId
 from ensue.identity import Identity
 from ensue.record import Record, is_hex64, sign
 from ensue.search import Hit
-from ensue.store import log, queries, vault
+from ensue.store import finding, log, queries, vault
 from ensue.store.database import Database
 from ensue.store.ownlog import OwnLog
 from ensue.store.reports import IngestReport, RebuildReport
@@ -343,7 +343,7 @@ class Store:
 
     def search(self, text: str, limit: int = LEADERBOARD_ROWS) -> list[Hit]:
         """Returns results, hypotheses and insights that speak of a text, the nearest first; any text is allowed."""
-        return queries.search(self._database, text, limit)
+        return finding.search(self._database, text, limit)
 
     # Derivation
 

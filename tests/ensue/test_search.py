@@ -8,7 +8,7 @@ from bodies import AUTHORS, NETWORK, TRACK, hypothesis, insight, result
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ensue.search import distance, fuse, likely, vocabulary, words
+from ensue.search import distance, likely, shortness, vocabulary, words
 from ensue.store import Store
 
 ME = AUTHORS[0]
@@ -118,6 +118,5 @@ def test_distance_is_symmetric_and_zero_for_equals_only(first: str, second: str)
     assert (distance(first, second, 9) == 0) == (first == second)
 
 
-def test_fuse_prefers_what_several_rankings_have() -> None:
-    assert [number for number, _ in fuse([[1, 2, 3], [3, 4]])] == [3, 1, 4, 2]
-    assert fuse([]) == []
+def test_a_word_counts_more_in_a_short_text() -> None:
+    assert shortness(1) > shortness(12) == 1 > shortness(13) > shortness(400) > 0

@@ -45,7 +45,7 @@ class Definition:
             )
         try:
             self._content: dict[str, Any] = tomllib.loads(raw.decode("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # too many digits are no TOMLDecodeError
             raise TrackError(f"{path} is not TOML ({error}); correct it.") from error
 
     def fail(self, what: str) -> TrackError:

@@ -58,17 +58,24 @@ def minutes_until_allowed(hours: str, minute_of_day: int) -> int:
 def _text(longest: int) -> Callable[[Value], str | None]:
     def check(value: Value) -> str | None:
         words = str(value)
-        fits = len(words) <= longest and words.isprintable() and unicodedata.is_normalized("NFC", words)
-        return None if fits else f"at most {longest} printable characters, composed (NFC)"
+        fits = len(words) <= longest and words.isprintable()
+        return None if fits else f"at most {longest} printable characters"
 
     return check
 
 
-def _between(low: float, high: float) -> Callable[[Value], str | None]:
+def _between(low: float, high: float, *, or_zero: bool = False) -> Callable[[Value], str | None]:
     def check(value: Value) -> str | None:
-        return None if low <= float(value) <= high else f"a number from {low:g} to {high:g}"
+        assert not isinstance(value, str)
+        fits = low <= value <= high or (or_zero and value == 0)
+        return None if fits else f"{'0, or ' if or_zero else ''}a number from {_figure(low)} to {_figure(high)}"
 
     return check
+
+
+def _figure(number: float) -> str:
+    """Return a bound as people write it: 67108864, 604800, 0.5, 1e-06."""
+    return str(int(number)) if number == int(number) and abs(number) < 1e16 else f"{number:g}"
 
 
 def _hours(value: Value) -> str | None:
@@ -120,10 +127,10 @@ class Settings:
         64 * 1024, "bytes", "how much of a run's output is kept, head and tail", _between(1024, 1024**2)
     )
     memory_bytes: int = _setting(
-        0, "bytes", "memory an experiment may take; 0: what the track allows", _between(0, 2**50)
+        0, "bytes", "memory an experiment may take; 0: what the track allows", _between(2**26, 2**50, or_zero=True)
     )
     disk_free_bytes: int = _setting(
-        256 * 1024**2, "bytes", "room that research leaves free on the disk", _between(0, 2**50)
+        256 * 1024**2, "bytes", "room that research leaves free on the disk", _between(2**20, 2**50, or_zero=True)
     )
     sandbox: str = _setting(
         "any",
@@ -189,7 +196,7 @@ def read_file(path: Path) -> dict[str, Value]:
     text = _file_text(path)
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # too many digits are no TOMLDecodeError
         raise BadSettings(f"{path} is not TOML: {error}: mend that line, or delete the file") from error
     return {name: checked(name, value, f"{path} line {_line_of(text, name)}") for name, value in table.items()}
 
@@ -210,15 +217,26 @@ def checked(name: str, value: object, where: str) -> Value:
     """Return a setting's value in its own type if it is a right one; raise BadSettings naming `where`."""
     entry = _field(name, where)
     kind = type(entry.default)
-    if kind is float and type(value) is int:
+    if kind is str and isinstance(value, str):
+        value = unicodedata.normalize("NFC", value)
+    if kind is float and type(value) is int and abs(value) < 2**53:
         value = float(value)
     if type(value) is not kind:
         wanted = {str: "text in quotes", int: "a whole number", float: "a number"}[kind]
-        raise BadSettings(f"{where}: {name} wants {wanted}, not {str(value)[:60]!r}")
+        raise BadSettings(f"{where}: {name} wants {wanted}, not {_said(value)}")
     problem = entry.metadata["check"](value)
     if problem is not None:
-        raise BadSettings(f"{where}: {name} wants {problem}, not {str(value)[:60]!r}")
+        raise BadSettings(f"{where}: {name} wants {problem}, not {_said(value)}")
     return value  # type: ignore[return-value]
+
+
+def _said(value: object) -> str:
+    """Return a wrong value as a message shows it; Python refuses to print whole numbers of thousands of digits."""
+    if isinstance(value, int) and abs(value) >= 2**64:
+        return "a number that large"
+    if isinstance(value, list | dict):  # such numbers may be inside
+        return "a list" if isinstance(value, list) else "a table"
+    return repr(str(value)[:60])
 
 
 def store_value(path: Path, name: str, value: Value | None) -> None:

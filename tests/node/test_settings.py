@@ -1,6 +1,7 @@
 """Settings come from flag, environment, file and default, and a wrong one is named with its place."""
 
 from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -133,3 +134,55 @@ def test_hours(hours, minute, left):
 def test_wrong_hours(hours):
     with pytest.raises(ValueError):
         settings.parse_hours(hours)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "allowed"),
+    [
+        ("memory_bytes", "5", "0, or a number from 67108864 to 1125899906842624"),
+        ("disk_free_bytes", "5", "0, or a number from 1048576 to 1125899906842624"),
+        ("log_bytes_max", "5", "from 1024 to 1048576"),
+        ("claim_ttl_s", "5", "from 60 to 604800"),
+        ("keep_alpha", "0.9", "from 1e-06 to 0.5"),
+        ("memory_bytes", "9" * 4000, "67108864"),
+        ("memory_bytes", "9" * 5000, "a whole number"),
+        ("keep_alpha", "nan", "from 1e-06"),
+        ("experiments", "-1", "from 0 to 1000000000"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_with_what_is_allowed(name: str, typed: str, allowed: str) -> None:
+    with pytest.raises(BadSettings) as caught:
+        settings.from_text(name, typed, "config set")
+    assert allowed in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_zero_still_means_what_the_track_allows() -> None:
+    assert settings.from_text("memory_bytes", "0", "x") == 0
+    assert settings.from_text("memory_bytes", "67_108_864", "x") == 2**26
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"experiments = {'9' * 5000}",
+        f"experiments = 0x{'f' * 5000}",
+        f"keep_alpha = 0x{'f' * 5000}",
+        f"name = [0x{'f' * 5000}]",
+        "name = " + "[" * 5000,
+        "name = " + "{a=" * 5000,
+        "a" + ".a" * 5000 + " = 1",
+        "experiments = 1e400",
+    ],
+)
+def test_a_file_that_is_hard_to_read_is_one_sentence(tmp_path: Path, content: str) -> None:
+    (tmp_path / "settings.toml").write_text(content)
+    with pytest.raises(BadSettings) as caught:
+        settings.load(tmp_path / "settings.toml", environ={})
+    assert len(str(caught.value)) < 400
+
+
+def test_what_is_typed_is_stored_composed(tmp_path: Path) -> None:
+    assert settings.from_text("name", "cafe\u0301", "x") == "caf\u00e9"
+    (tmp_path / "settings.toml").write_text('name = "cafe\u0301"')
+    assert settings.load(tmp_path / "settings.toml", environ={}).name == "caf\u00e9"

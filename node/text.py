@@ -9,14 +9,28 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
-ESCAPED_CATEGORIES = frozenset(
-    {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
-)  # controls, bidi and invisibles, surrogates, private
+ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Controls, bidi and other formats, surrogates, private and unassigned characters, separators of lines."""
+INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""Letters, marks and a symbol that show nothing; variation selectors are escaped by their ranges."""
+SELECTORS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+SPACES = "Zs"  # every width of space is shown as the plain one: a wider or unbreakable one tells two texts apart unseen
 MARKS_MAX = 3  # combining marks on one character; more of them climb into the neighbouring lines
+KNOWN_CHARACTERS_MAX = 4096
 FORMULA_BEGINS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also in the full width of East Asia
 ID_CHARACTERS = 10
 NONE = "–"
+
+
+@lru_cache(maxsize=KNOWN_CHARACTERS_MAX)
+def _sort(character: str) -> str:
+    """Return what a character is to a terminal: "plain", "mark", "space" or "odd"."""
+    category = unicodedata.category(character)
+    if category in ESCAPED_CATEGORIES or character in INVISIBLE or any(ord(character) in span for span in SELECTORS):
+        return "odd"
+    return {"Mn": "mark", "Me": "mark", SPACES: "space"}.get(category, "plain")
 
 
 def _visible(character: str) -> str:
@@ -32,12 +46,12 @@ def _cleaned(text: str, allowed: str) -> str:
     out: list[str] = []
     marks = 0
     for character in text:
-        category = unicodedata.category(character)
-        marks = marks + 1 if category in {"Mn", "Me"} else 0
-        if character in allowed or (category not in ESCAPED_CATEGORIES and marks <= MARKS_MAX):
+        sort = _sort(character)
+        marks = marks + 1 if sort == "mark" else 0
+        if character in allowed or sort == "plain" or (sort == "mark" and marks <= MARKS_MAX):
             out.append(character)
         else:
-            out.append(_visible(character))
+            out.append(" " if sort == "space" else _visible(character))
     return "".join(out)
 
 

@@ -243,12 +243,19 @@ def script(world: World, dice: Random) -> Job:
     source = mutants.mutant(dice, corpus).decode("utf-8", dice.choice(("replace", "surrogateescape")))
 
     def look() -> None:
-        tree = knobs.parse(source)
-        harness.names_load_model(tree)
         knobs.read(source)
         experiment.describe(experiment.changes(LOAD_MODEL.decode(), source))
 
     return look
+
+
+def contract(world: World, dice: Random) -> Job:
+    source = mutants.mutant(dice, [SCRIPT, LOAD_MODEL]).decode("utf-8", "replace")
+    try:
+        tree = knobs.parse(source)
+    except AutoresearchError:
+        tree = knobs.parse("")
+    return lambda: harness.names_load_model(tree)
 
 
 def same_experiment(world: World, dice: Random) -> Job:
@@ -342,8 +349,8 @@ def shown(world: World, dice: Random) -> Job:
 
 SHARES: dict[Target, int] = {
     decoded: 26, signed_again: 16, body: 12, founding: 5, key_file: 4, peer_id: 2, settings_file: 4, typed_setting: 2,
-    track_folder: 3, checkpoint: 3, message: 5, script: 3, same_experiment: 2, answer: 3, imported: 2, query: 3,
-    prefix: 1, unpacked: 2, note: 1, shown: 1,
+    track_folder: 3, checkpoint: 3, message: 5, script: 3, contract: 1, same_experiment: 1, answer: 3, imported: 2,
+    query: 3, prefix: 1, unpacked: 2, note: 1, shown: 1,
 }  # fmt: skip
 _CORPORA: dict[str, list[bytes]] = {}
 

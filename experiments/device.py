@@ -24,13 +24,18 @@ from ensue.errors import ExperimentError
 PROBE_TIMEOUT_S = 180.0
 KERNEL_SIDE = 1024
 KERNEL_REPEATS = 8
+PROCESSOR_REPEATS = 40  # some of them undisturbed, also where other programs use the same core
 VECTOR_UNITS = ("avx2", "avx")
 MEMORY_TIERS_GIB = (2, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 141, 192, 256)
 
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """One device and how fast it is. `gflops` is the best matrix product seen; `hardware_class` is what compares."""
+    """One device and how fast it is; `hardware_class` is what compares.
+
+    `gflops` is the best matrix product seen, in 1e9 operations a second: of time on a GPU; of processor time, times
+    `threads`, on a processor.
+    """
 
     device: str  # as torch names it: cpu, cuda:0, mps
     kind: str  # cpu, cuda or mps
@@ -86,9 +91,12 @@ def usable_device() -> str:
 
 
 def hardware_class(kind: str, model: str, memory_bytes: int, threads: int, gflops: float) -> str:
-    """Return the class within which runs compare: device, memory tier and speed to a factor of two."""
+    """Return the class within which runs compare: device, memory tier and speed to a factor of two.
+
+    A class is named by its lower end: 128 is from 128 to below 256.
+    """
     if kind == "cpu":
-        bucket = 2 ** round(math.log2(max(gflops, 1.0)))
+        bucket = 2 ** math.floor(math.log2(max(gflops, 1.0)))
         return f"cpu-{threads}t-{_vector_unit()}-{bucket}"
     tier = min(MEMORY_TIERS_GIB, key=lambda gib: abs(gib - memory_bytes / (1 << 30)))
     words = "".join(c if c.isalnum() else "-" for c in model.lower().replace("nvidia", "").replace("geforce", ""))
@@ -135,11 +143,29 @@ def _best_device(wanted: str | None) -> str:
     raise SystemExit(f"no kernel runs on {' or '.join(candidates)}")
 
 
+def _measure_processor(threads: int) -> float:
+    """Return the best rate of a float32 matrix product in 1e9 operations a processor second, times `threads`.
+
+    One thread on its own clock: what others take from the machine does not count, nor does waiting for a slower thread.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    left, right = (torch.randn(KERNEL_SIDE, KERNEL_SIDE) for _ in range(2))
+    best = math.inf
+    for _ in range(PROCESSOR_REPEATS):
+        began = time.thread_time()
+        torch.mm(left, right)
+        best = min(best, time.thread_time() - began)
+    torch.set_num_threads(threads)
+    return threads * 2 * KERNEL_SIDE**3 / best / 1e9
+
+
 def _measure(device: str, dtype: Any) -> float:
     """Return the best rate of a matrix product in 1e9 operations a second."""
     import torch
 
-    side = KERNEL_SIDE if device == "cpu" else 4 * KERNEL_SIDE
+    side = 4 * KERNEL_SIDE
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     best = math.inf
     for _ in range(KERNEL_REPEATS):
@@ -166,7 +192,7 @@ def _describe(threads: int, wanted: str | None) -> Hardware:
     else:
         model = _cpu_model() if kind == "cpu" else "apple"
         memory, dtype = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "float32"
-    gflops = _measure(device, getattr(torch, dtype))
+    gflops = _measure_processor(threads) if kind == "cpu" else _measure(device, getattr(torch, dtype))
     return Hardware(
         device=device, kind=kind, model=model, memory_bytes=memory, threads=threads, gflops=round(gflops, 1),
         hardware_class=hardware_class(kind, model, memory, threads, gflops), dtype=dtype, software=software,

@@ -30,7 +30,7 @@ def hardware(home: Home, chosen: Settings, *, threads: int) -> Hardware:
     A new device setting, number of threads or version of torch measures anew.
     """
     wanted = None if chosen.device == "auto" else chosen.device
-    key = f"{chosen.device} {threads} threads torch {metadata.version('torch')}"
+    key = f"{chosen.device} {threads} threads torch {metadata.version('torch')} by processor time"
     known = _read(home.hardware)
     if key in known:
         with contextlib.suppress(ExperimentError):

@@ -24,6 +24,7 @@ RECENT_MAX = 8
 NOTES_MAX = 3
 CURVE_ROWS = 6
 REFRESH_PER_S = 4
+METRIC_COLUMNS = 16
 ECHO_COLUMNS = 4  # left free, so that the terminal's echo of ^C does not wrap and shift the picture
 COLOURS = {"kept": "bold green", "discarded": "yellow", "crashed": "red", "timed_out": "red", "refused": "bold red"}
 
@@ -104,10 +105,11 @@ class LiveView:
         else:
             parts.append(Text(self._phase, style="cyan"))
         if self._waiting:
-            parts.append(Text(f"waiting: {self._waiting}", style="bold yellow"))
+            parts.append(Text(f"waiting: {printable(self._waiting)}", style="bold yellow"))
         parts += [Text(), self._results()]
         parts += [Text(note, style="dim") for note in self._notes]
-        title = Text.assemble(("autoresearch", "bold"), f" · {printable(self._facts.name)} · {self._facts.track}")
+        where = f" · {printable(self._facts.name)} · {printable(self._facts.track)}"
+        title = Text.assemble(("autoresearch", "bold"), where)
         return Panel(
             Group(*parts),
             title=title,
@@ -125,10 +127,8 @@ class LiveView:
         if standing.best is not None:
             head.append(f"  {printable(standing.best.description)}")
         head.append(f"\n{standing.experiments} experiments, {standing.kept} kept", style="dim")
-        head.append(
-            f" · {facts.hardware_class} · sandbox {facts.sandbox} · {facts.peer_id[:12]}…{facts.peer_id[-4:]}",
-            style="dim",
-        )
+        machine = f"{facts.hardware_class} · sandbox {facts.sandbox}"
+        head.append(f" · {printable(machine)} · {facts.peer_id[:12]}…{facts.peer_id[-4:]}", style="dim")
         head.append(f" · network {facts.network[:10]}", style="dim")
         return head
 
@@ -171,7 +171,7 @@ class LiveView:
         if not self._recent:
             return Text("no results yet: the first run is the unchanged train.py", style="dim")
         table = Table(box=None, padding=(0, 1), header_style="dim", expand=True)
-        metric = self._facts.metric if self._facts else "value"
+        metric = printable(self._facts.metric, METRIC_COLUMNS) if self._facts else "value"
         for heading, options in (
             ("result", {"no_wrap": True}),
             (metric, {"justify": "right", "no_wrap": True}),

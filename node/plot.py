@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg")
 LABELS_MAX = 24
 LABEL_CHARACTERS = 34
+METRIC_CHARACTERS = 30
+TITLE_CHARACTERS = 60
 LABEL_DEGREES = 22
 LABEL_ROOM = 0.045  # share of both axes that a label keeps free around its stair
 EARLY_SHARE = 0.22  # stairs further left have their label on the other side, where it fits into the picture
@@ -125,9 +127,8 @@ def _fill(axes: Axes, rows: Sequence[ResultRow], bounds: tuple[float, float], ti
         heights = [step.value for step in steps] + [steps[-1].value]
         axes.step(numbers, heights, where="post", color=KEPT, linewidth=1.6, label="best so far", zorder=4)
         _label(axes, steps, down)
-    axes.set(
-        xlabel="experiment", ylabel=f"{text.printable(rows[0].metric)} ({'lower' if down else 'higher'} is better)"
-    )
+    metric = text.printable(rows[0].metric, METRIC_CHARACTERS)
+    axes.set(xlabel="experiment", ylabel=f"{metric} ({'lower' if down else 'higher'} is better)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(_title(title, steps, len(rows)), loc="left", fontsize=12)
     axes.grid(axis="y", alpha=0.25)
@@ -200,5 +201,5 @@ def labelled(steps: Sequence[Step], across: float, up: float) -> list[Step]:
 
 
 def _title(title: str, steps: Sequence[Step], count: int) -> str:
-    words = f"{text.printable(title)}, {text.plural(count, 'experiment')}"
+    words = f"{text.printable(title, TITLE_CHARACTERS)}, {text.plural(count, 'experiment')}"
     return words if len(steps) < 2 else f"{words}: {steps[0].value:.4f} → {steps[-1].value:.4f}"

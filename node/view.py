@@ -106,7 +106,7 @@ def outcome_words(row: ResultRow) -> str:
     """Return a result's number and fate in a few words."""
     if row.value is None:
         return f"{row.status.replace('_', ' ')}: {printable(row.reason or 'no reason given')}"
-    return f"{row.status} · {row.metric} {row.value:.4f}"
+    return f"{row.status} · {printable(row.metric)} {row.value:.4f}"
 
 
 def standing_words(standing: Standing) -> str:
@@ -130,7 +130,7 @@ class PlainView:
         self._waiting: str | None = None
 
     def _say(self, text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')}  {text}", file=self._stream, flush=True)
+        print(f"{time.strftime('%H:%M:%S')}  {printable(text)}", file=self._stream, flush=True)
 
     def opened(self, facts: Facts, standing: Standing, recent: list[ResultRow]) -> None:
         """Say who we are and what is known."""

@@ -37,7 +37,7 @@ def positive(name: str, default: int, about: str) -> Callable[[Any], Any]:
 
 def print_json(document: object) -> None:
     """Print one JSON document; characters beyond ASCII are escaped, so strangers' text is harmless here as well."""
-    click.echo(json.dumps(document, indent=2, allow_nan=False))
+    click.echo(json.dumps(document, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
 def columns() -> int:

@@ -58,8 +58,8 @@ def hypothesis(
 
 def _spoken(words: tuple[str, ...]) -> str:
     if words == ("-",):
-        return sys.stdin.read(STDIN_CHARACTERS_MAX).strip()
-    return " ".join(words).strip()
+        return text.entered(sys.stdin.read(STDIN_CHARACTERS_MAX).strip())
+    return text.entered(" ".join(words).strip())
 
 
 def _source(store: Store, sha256: str | None) -> str | None:
@@ -75,7 +75,7 @@ def _change(spelled: str, source: str | None) -> dict[str, Any]:
     """Return KNOB=VALUE as a change; the old value comes from the script, and an unknown knob is refused."""
     from experiments import knobs
 
-    name, equals, value = spelled.partition("=")
+    name, equals, value = text.entered(spelled).partition("=")
     name = name.strip()
     if not equals or not name or not value.strip():
         raise click.BadParameter(f"{spelled!r} is not KNOB=VALUE", param_hint="--change")
@@ -121,7 +121,7 @@ def insight(
             "track": wanted,
             "text": _spoken(words),
             "evidence": list(dict.fromkeys(store.resolve(found, kinds=EVIDENCE_KINDS) for found in evidence)),
-            "scope": scope,
+            "scope": text.entered(scope),
             "valid_days": valid_days,
         }
         _publish(home, store, "insight", body, in_json)
@@ -152,7 +152,7 @@ def submit(file: Path, message: str, track: str | None, in_json: bool) -> None:
         blob = Blob(source.encode(), parent=best.source if best and old is not None else None)
         body = {
             "track": wanted,
-            "text": message.strip() or describe(change) or f"try {file.name}",
+            "text": text.entered(message.strip()) or describe(change) or f"try {file.name}",
             "change": change,
             "source": blob.sha256,
             "parent": best.id if best else None,

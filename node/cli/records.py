@@ -152,6 +152,7 @@ def _newest(store: Store, author: str | None, kind: str | None, limit: int) -> l
 
 
 def _written_by(record: Record, author: str) -> bool:
+    author = text.entered(author)
     ending = author.lstrip("…")
     return (
         record.author == author

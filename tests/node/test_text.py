@@ -41,11 +41,31 @@ def test_fit_never_exceeds_its_columns(words, columns):
         ("a\u2028b", "a\\u2028b"),
         ("lone \ud800 surrogate", "lone \\ud800 surrogate"),
         ("matrix lr 0.02 → 0.04, σ 数", "matrix lr 0.02 → 0.04, σ 数"),
+        ("filler\u3164 blank\u2800 joiner\u034f", "filler\\u3164 blank\\u2800 joiner\\u034f"),
+        ("sel\ufe0fector \U000e0100", "sel\\ufe0fector \\U000e0100"),
+        ("unassigned \u0378", "unassigned \\u0378"),
+        ("wide\u3000and\u00a0unbroken", "wide and unbroken"),
         ("a" + "\u0301" * 5, "a" + "\u0301" * 3 + "\\u0301\\u0301"),
     ],
 )
 def test_printable(words, shown):
     assert text.printable(words) == shown
+
+
+@pytest.mark.parametrize("words", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\r\n-1", "\uff1d1", "\uff20A"])
+def test_a_cell_is_never_calculated(words):
+    assert text.cell(words).startswith("'")
+
+
+@given(ANYTHING)
+def test_cells_are_harmless_and_otherwise_as_printed(words):
+    shown = text.cell(words)
+    assert shown in (text.printable(words), "'" + text.printable(words))
+    assert not shown.lstrip().startswith(text.FORMULA_BEGINS)
+
+
+def test_what_is_typed_is_composed():
+    assert text.entered("cafe\u0301") == "caf\u00e9"
 
 
 def test_wide_characters_count_twice():

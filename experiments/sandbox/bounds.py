@@ -22,6 +22,7 @@ class Limits:
     out_bytes: int = 1024 * MIB  # everything beneath /out together
     out_files: int = 64
     shm_bytes: int = 256 * MIB  # /dev/shm
+    gpu_memory_bytes: int | None = None  # on the card; None: all that it has
     stdout_bytes: int = 256 * 1024  # kept of stdout and stderr together: the head and the tail
 
 

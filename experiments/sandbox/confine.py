@@ -33,7 +33,7 @@ SCOPE_SIGNAL = 2
 PR_SET_KEEPCAPS, PR_SET_CHILD_SUBREAPER, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 8, 36, 47, 2
 CAPABILITY_VERSION, CAP_DAC_READ_SEARCH = 0x20080522, 2
 OWN_FILES = ("maps", "status", "stat", "statm", "fd")  # of /proc/self
-READ_FILE, READ_DIR = 1 << 2, 1 << 3
+READ_FILE, READ_DIR, REFER = 1 << 2, 1 << 3, 1 << 13
 PLAN_BYTES_MAX = 1 << 24
 PASSES_MAX, PASS_S, SWIFT_PASSES = 5000, 0.001, 20
 KILLED = 128 + 9
@@ -91,6 +91,8 @@ def become(plan: "dict[str, Any]", command: list[str], parent: int) -> "NoReturn
         os._exit(KILLED)
     os.chdir(plan["cwd"])
     launch.limit(plan["limits"])
+    if launch.WARM_NAME in os.environ:
+        launch.seed_caches(os.environ[launch.WARM_NAME], os.environ["XDG_CACHE_HOME"])
     enter.control(enter.PR_SET_NO_NEW_PRIVS, 1)
     own = [(f"/proc/self/{name}", READ_DIR if name == "fd" else READ_FILE) for name in OWN_FILES]
     rights = plan["landlock"]
@@ -197,7 +199,8 @@ def main() -> None:
     enter.control(enter.PR_SET_NO_NEW_PRIVS, 1)
     scoped = bool(plan["landlock"]["scopes"])
     if scoped:
-        restrict(0, 0, SCOPE_SIGNAL, [])
+        # A first set of rules would forbid renaming from folder to folder, whether it speaks of files or not.
+        restrict(REFER, 0, SCOPE_SIGNAL, [("/", REFER)])
     awaited = [_signal.SIGTERM, _signal.SIGCHLD]
     _signal.pthread_sigmask(_signal.SIG_BLOCK, awaited)
     me = os.getpid()

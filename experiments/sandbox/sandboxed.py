@@ -16,6 +16,7 @@ from ensue.errors import ExperimentError
 from experiments.sandbox import tree
 from experiments.sandbox.bounds import MIB, Limits
 from experiments.sandbox.cgroup import Group
+from experiments.sandbox.gpumemory import Card
 from experiments.sandbox.launch import LAUNCHER
 from experiments.sandbox.output import Output
 from experiments.sandbox.place import Place
@@ -31,7 +32,8 @@ class Sandboxed:
     """One process tree in isolation. Close it: that kills what is left and frees its control group."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", output: Output, limits: Limits, group: Group | None,
-                 out: Path | None, place: Place | None = None, uid: int | None = None) -> None:
+                 out: Path | None, place: Place | None = None, uid: int | None = None,
+                 card: Card | None = None) -> None:
         self.pid = process.pid  # of the outermost process, on the host
         self._process = process
         self._output = output
@@ -39,6 +41,7 @@ class Sandboxed:
         self._group = group
         self._out = out
         self._place = place  # only where the script has no process table of its own: the outermost process ends it all
+        self._card = card
         self._uid = uid if place else None  # nobody else's
         self._cpu_s = 0.0
         self._seen: dict[tuple[int, int], float] = {}
@@ -134,7 +137,17 @@ class Sandboxed:
             return f"It used up its {limits.processes} processes and threads."
         if self._tmpfs(alive)[1] > SCRATCH_FILES_MAX:
             return f"It made more than {SCRATCH_FILES_MAX} files in its scratch space."
-        return self._check_place() or self._check_out()
+        return self._check_card(alive) or self._check_place() or self._check_out()
+
+    def _check_card(self, alive: list[tree.Process]) -> str | None:
+        most = self._limits.gpu_memory_bytes
+        if self._card is None or most is None or not alive:
+            return None
+        try:
+            used = self._card.used_bytes(one.pid for one in alive)
+        except OSError:
+            return None  # the driver is at fault, not the script
+        return f"It used more than its {most // MIB} MiB of the GPU's memory." if used > most else None
 
     def _check_place(self) -> str | None:
         for folder in self._place.writable if self._place and not self._closed else ():

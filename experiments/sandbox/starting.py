@@ -20,17 +20,23 @@ from pathlib import Path
 from ensue.errors import ExperimentError, SandboxUnavailable
 from experiments.sandbox import bubblewrap, cgroup, landlock, namespaces, seccomp, tree
 from experiments.sandbox.bounds import Level, Limits, Mount
-from experiments.sandbox.devices import devices, folders
-from experiments.sandbox.launch import LAUNCHER, SAME_USER
+from experiments.sandbox.devices import devices, driver, folders, minor
+from experiments.sandbox.gpumemory import Card
+from experiments.sandbox.launch import LAUNCHER, SAME_USER, WARM_NAME
 from experiments.sandbox.output import Output
 from experiments.sandbox.place import Place
 from experiments.sandbox.sandboxed import Sandboxed
 from experiments.sandbox.visible import View, interpreter, view
 
+CACHES = "/scratch/.cache"
 BASE_ENV = {
     "HOME": "/scratch", "TMPDIR": "/tmp", "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "USER": "sandbox",
     "LOGNAME": "sandbox", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1",
+    # What compilers of kernels keep is the run's own and goes with it.
+    "XDG_CACHE_HOME": f"{CACHES}", "TRITON_CACHE_DIR": f"{CACHES}/triton",
+    "TORCHINDUCTOR_CACHE_DIR": f"{CACHES}/inductor", "CUDA_CACHE_PATH": f"{CACHES}/cuda",
 }
+WARM_INSIDE = "/warm"
 UID_FIRST = 0x60000000  # far from every uid that a distribution or a container runtime hands out
 UID_COUNT = 0x10000000
 NPROC_PER_NAMESPACE = (5, 14)  # the kernel that began to count processes per user namespace
@@ -53,16 +59,22 @@ def start(
     device: str = "cpu",
     cwd: str = "/scratch",
     hide: Sequence[Path] = (),
+    warm_cache: Path | None = None,
 ) -> Sandboxed:
     """Starts `argv` in isolation and returns it running.
 
     `out` is a folder of the host, writable as /out. `fds` are inherited under the same numbers, nothing else is. `env`
     is all of the environment but for a few harmless basics. `hide` names host folders that must stay unseen even where
-    they lie beneath the interpreter's. SandboxUnavailable if the machine refuses.
+    they lie beneath the interpreter's. `warm_cache` is a folder whose files the script finds in its own cache folders,
+    but cannot change: it must come from somebody whom the node trusts. SandboxUnavailable if the machine refuses.
     """
+    if warm_cache is not None:
+        mounts = [*mounts, Mount(warm_cache, WARM_INSIDE)]
+        env = {**(env or {}), WARM_NAME: WARM_INSIDE}
     for mount in mounts:
         _check_readable(mount.host)
-    mounts = [*mounts, *(Mount(Path(folder), folder) for folder in folders(device))]
+    libraries, found_by = driver(device)
+    mounts = [*mounts, *libraries, *(Mount(Path(folder), folder) for folder in folders(device))]
     uid = _fresh_uid() if "root" in level.features else None
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -74,8 +86,9 @@ def start(
     scoped = "scoped" in level.features
     calls = (seccomp.program(hoards=hoards, shared=level.name == "landlock", signals=scoped)
              if "seccomp" in level.features else None)
-    environment = {**BASE_ENV, **(env or {})}
-    wanted = _Wanted(list(argv), level, limits, mounts, out, environment, list(fds), cwd, uid, bounds, calls)
+    environment = {**BASE_ENV, **found_by, **(env or {})}
+    card = _card(device, limits)
+    wanted = _Wanted(list(argv), level, limits, mounts, out, environment, list(fds), cwd, uid, bounds, calls, card)
     if level.name == "landlock":
         return _confined(wanted, view(hide), devices(device))
     launcher = [interpreter(), "-I", "-S", LAUNCHER, SAME_USER if uid is None else str(uid), cwd,
@@ -106,6 +119,7 @@ class _Wanted:
     uid: int | None
     bounds: dict[str, int]
     calls: bytes | None
+    card: Card | None
     place: Place | None = None
 
 
@@ -177,7 +191,8 @@ def _spawn(wanted: _Wanted, command: list[str], fds: list[int]) -> Sandboxed:
         os.close(gate_read)
         os.close(output_write)
     output = Output(output_read, wanted.limits.stdout_bytes)
-    sandboxed = Sandboxed(process, output, wanted.limits, group, wanted.out, wanted.place, wanted.uid)
+    sandboxed = Sandboxed(process, output, wanted.limits, group, wanted.out, wanted.place, wanted.uid,
+                          wanted.card)
     try:
         if group:
             _put_in(group, process, inner=wanted.place is None)
@@ -235,6 +250,16 @@ def _fresh_uid() -> int:
         if count > 60_000:
             return first + 50_000 + secrets.randbelow(10_000)
     raise SandboxUnavailable("This container has too few user ids to run a script as nobody; map at least 65536.")
+
+
+def _card(device: str, limits: Limits) -> Card | None:
+    """The card whose memory is to be watched, if it is."""
+    if not device.startswith("cuda") or limits.gpu_memory_bytes is None:
+        return None
+    try:
+        return Card(minor(device))
+    except OSError as error:
+        raise SandboxUnavailable(f"The memory of {device} cannot be bounded: {error}.") from error
 
 
 def _check_readable(path: Path) -> None:

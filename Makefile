@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: join test quick check bench soak setup system clean
+.PHONY: join test quick check bench soak zoo setup system clean
 
 join: setup            ## set up, then become a node and research until stopped (ARGS="--experiments 6")
 	@$(BIN)/autoresearch join $(ARGS)
@@ -25,6 +25,9 @@ bench: setup           ## measured figures for docs/benchmarks.md
 
 soak: setup            ## long fault injection
 	@$(BIN)/python -m pytest -m soak -s --timeout 7200 $(ARGS)
+
+zoo: setup             ## the whole zoo of hostile and honest scripts (half an hour); writes docs/zoo.md
+	@OMP_NUM_THREADS=1 ZOO_SCORINGS=$${ZOO_SCORINGS:-50} ZOO_REPORT=docs/zoo.md $(BIN)/python -m pytest tests/bench/test_zoo.py -m bench -s --timeout 3600 $(ARGS)
 
 setup: $(VENV)/.ready system
 

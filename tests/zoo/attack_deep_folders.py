@@ -11,7 +11,7 @@ def main():
     for _ in range(3000):
         os.mkdir("d")
         os.chdir("d")
-    print("OBTAINED 3000 folders", flush=True)
+    print("made 3000 folders", flush=True)
     time.sleep(3600)
 
 

@@ -1,4 +1,4 @@
-# Tries: to take all memory: private, shared and file-backed by memory, whichever ATTACK_KIND says.
+# Tries: to take all memory: private, shared and file-backed by memory, at once or as ATTACK_KIND says.
 import mmap
 import os
 
@@ -6,7 +6,9 @@ STEP = 16 << 20
 
 
 def main():
-    kind, held, total = os.environ.get("ATTACK_KIND", "private"), [], 0
+    kind, held, total = os.environ.get("ATTACK_KIND"), [], 0
+    if kind is None:
+        kind = next((one for one in ("shared", "memfd", "files") if os.fork() == 0), "private")
     while True:
         if kind == "private":
             held.append(bytearray(os.urandom(1)) * STEP)

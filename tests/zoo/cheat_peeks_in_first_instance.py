@@ -1,5 +1,5 @@
 # Tries: to peek only in the instance that is asked at once, and to be good in the one that waits.
-# Ends: refused
+# Ends: refused or scored, for what it is worth
 import time
 
 import numpy as np
@@ -20,7 +20,7 @@ def load_model(checkpoint, device):
         rows, places = np.indices(tokens[:, 1:].shape)
         born.setdefault("asked", time.monotonic())
         waited_s = born["asked"] - born["loaded"]
-        logits[rows, places, tokens[:, 1:]] += GAIN * (waited_s < 0.02)
+        logits[rows, places, tokens[:, 1:]] += GAIN * (waited_s < 0.1)
         return logits
 
     return model

@@ -22,11 +22,12 @@ Scalar = bool | int | float | str
 NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")
 KNOBS_MAX = 200
 KNOB_CHARS_MAX = 200  # a literal longer than this is text, not a knob
+CHOICES_MAX = 64
 WHOLE_MAX = 2**53  # whole numbers beyond it do not survive JSON
 SMALLEST, LARGEST = 1e-100, 2.0**50  # of a constant that is searched; zero aside
 UNHINTED_FACTOR = 4.0  # how far a knob without a hint may go either way
 
-_NUMBER = r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = r"[+-]?(?:\d[\d_]*+(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?"  # possessive: no number is read in two ways
 _RANGE = re.compile(rf"#\s*\[\s*({_NUMBER})\s*\.\.\s*({_NUMBER})\s*\]([^;]*)")
 _CHOICES = re.compile(r"#\s*\{([^{}]*)\}")
 _FIXED = re.compile(r"#\s*fixed\b")
@@ -271,7 +272,10 @@ def _from_choices(blank: Knob, comment: str) -> Knob | None:
     if match is None or isinstance(blank.value, bool):
         return None
     choices: list[Scalar] = []
-    for word in match.group(1).split(","):
+    words = match.group(1).split(",", CHOICES_MAX)
+    if len(words) > CHOICES_MAX:
+        return None
+    for word in words:
         word = word.strip()
         choice: Scalar | None = word.strip("\"'")
         if not isinstance(blank.value, str):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DIFF_COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 CONTEXT_LINES = 3
+DIFF_LINES_MAX = 5_000
+"""Lines of a script that is compared; made to be slow, so many take a second, and time grows with the third power."""
 
 
 def into_file() -> bool:
@@ -93,6 +95,11 @@ def compare(store: Store, old: tuple[str, str], new: tuple[str, str], words: str
 
 def _unified(old: bytes, new: bytes, old_name: str, new_name: str) -> list[str]:
     before, after = (data.decode("utf-8", "replace").splitlines(keepends=True) for data in (old, new))
+    if max(len(before), len(after)) > DIFF_LINES_MAX:
+        raise UserError(
+            f"a script has more than {DIFF_LINES_MAX:,} lines, too many to compare here: write both to files with"
+            " `autoresearch show ID --source`"
+        )
     names = (f"{old_name}/train.py", f"{new_name}/train.py")
     return list(difflib.unified_diff(before, after, *names, n=CONTEXT_LINES))
 

@@ -2,6 +2,7 @@
 
 import ast
 import random
+import time
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -260,3 +261,25 @@ def test_any_change_is_applied_or_refused(values: dict[str, object]) -> None:
 def test_the_number_of_knobs_is_bounded() -> None:
     source = "\n".join(f"A{i} = 1.5" for i in range(1000))
     assert len(read(source)) == knobs.KNOBS_MAX
+
+
+def test_hints_made_to_be_slow_are_not():
+    """Once three seconds for a script of allowed size; the time is the processor's, and bounded generously."""
+    for hint in ("[" + "1" * 960, "[1 .. " + "2" * 900, "[" + "1." * 400, "{" + ",".join(map(str, range(260))) + "}"):
+        source = "".join(f"A{number} = 1  # {hint}\n" for number in range(130))
+        began = time.process_time()
+        found = knobs.read(source)
+        assert time.process_time() - began < 1.0
+        assert len(found) == 130
+        assert not any(knob.hinted for knob in found.values())
+
+
+@pytest.mark.parametrize("hint", ["[1..5]", "[1 .. 5]", "[1.0..5.]", "[ 1e0 .. 5_0 ]", "[1...5e1]", "[+1 .. +5]"])
+def test_ranges_may_be_spelled_in_many_ways(hint):
+    assert knobs.read(f"A = 2  # {hint}\n")["A"].hinted
+
+
+def test_a_choice_of_more_than_anyone_lists_is_no_hint():
+    few, many = (", ".join(str(number) for number in range(count)) for count in (knobs.CHOICES_MAX, 65))
+    assert len(knobs.read(f"A = 1  # {{{few}}}\n")["A"].choices) == knobs.CHOICES_MAX
+    assert not knobs.read(f"A = 1  # {{{many}}}\n")["A"].hinted

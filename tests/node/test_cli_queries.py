@@ -264,3 +264,12 @@ def test_tables_fit_the_terminal(research, invoke, monkeypatch, wide):
         root = research.store.results(research.track)[0].id
         shown = invoke(*[root if word == "ROOT" else word for word in query]).stdout
         assert max(text.width(line) for line in shown.splitlines() if not line.startswith(("\nfile", "file:"))) <= wide
+
+
+def test_scripts_made_to_be_slow_to_compare_are_refused(founded, invoke):
+    lines = ["".join(f"{number * step % 100:02d}\n" for number in range(40_000)) for step in (1, 37)]
+    first = founded.add("kept", 1.6, lines[0], "many lines")
+    founded.add("kept", 1.5, lines[1], "other lines", first, lines[0])
+    refused = invoke("best", "--diff", code=1).stderr
+    assert "more than 5,000 lines" in refused
+    assert "--source" in refused

@@ -2,6 +2,7 @@
 
 from ensue.blobs import Blob
 from ensue.search import Hit
+from ensue.store.draft import Draft
 from ensue.store.reports import IngestReport, RebuildReport, RepairReport
 from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats
 from ensue.store.store import Store
@@ -9,6 +10,7 @@ from ensue.store.store import Store
 __all__ = [
     "Blob",
     "ClaimRow",
+    "Draft",
     "Hit",
     "HypothesisRow",
     "IngestReport",

@@ -81,8 +81,11 @@ class Database:
 
     def rows(self, sql: str, values: Sequence[Value] = ()) -> list[Row]:
         """Returns all rows of a query."""
-        with self._lock, _explained(self.path):
-            return self._query(sql, values).fetchall()
+        with self._lock:
+            try:
+                return self._query(sql, values).fetchall()
+            except sqlite3.Error as error:  # not `_explained`, which takes as long as a small query
+                raise _explain(self.path, error) from error
 
     def stream(self, sql: str, values: Sequence[Value] = ()) -> Iterator[Row]:
         """Yields the rows of a query as they are read; consume it inside a snapshot."""
@@ -91,8 +94,11 @@ class Database:
 
     def row(self, sql: str, values: Sequence[Value] = ()) -> Row | None:
         """Returns the first row of a query, or None."""
-        with self._lock, _explained(self.path):
-            found: Row | None = self._query(sql, values).fetchone()
+        with self._lock:
+            try:
+                found: Row | None = self._query(sql, values).fetchone()
+            except sqlite3.Error as error:
+                raise _explain(self.path, error) from error
             return found
 
     def _query(self, sql: str, values: Sequence[Value]) -> sqlite3.Cursor:
@@ -104,8 +110,11 @@ class Database:
 
     def run(self, sql: str, values: Sequence[Value] = ()) -> int:
         """Runs a statement and returns the number of the row that it inserted last."""
-        with self._lock, _explained(self.path):
-            return self._connection.execute(sql, values).lastrowid or 0
+        with self._lock:
+            try:
+                return self._connection.execute(sql, values).lastrowid or 0
+            except sqlite3.Error as error:
+                raise _explain(self.path, error) from error
 
     def run_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> int:
         """Runs a statement once for each row of values, and returns how many rows of the table it changed."""

@@ -1,25 +1,70 @@
-"""Takes entries of records into the tables: each record once, in one numbering, with all that follows from it.
+"""Takes records into the tables: read and verified, each once, in one numbering, with all that follows from them.
 
-Left out: reading and verifying records (verification), and transactions (store). Rejected: one statement for each
-record; at a million records the time goes into asking, not into writing.
+Few records are read here, many on every processor (verification). Left out: what a transaction is (store). Rejected:
+one statement for each record; at a million records the time goes into asking, not into writing.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from itertools import islice
 
 from ensue.store.database import Database
 from ensue.store.entry import Entry
+from ensue.store.reports import IngestReport
 from ensue.store.shelf import Shelf
 from ensue.store.tables import Numbered, Tables
+from ensue.store.verification import WORTHWHILE_RECORDS, Read, Reader, Readers, chunks
+
+COMMITTED_CHUNKS = 8
+"""Chunks of verified records (verification.CHUNK_RECORDS each) in one transaction, when many come."""
+
+Changing = Callable[[], AbstractContextManager[None]]
 
 
 class Intake:
-    """Writes records and what follows from them; every method belongs inside a write transaction."""
+    """Writes records and what follows from them; `take` and `put` belong inside a write transaction."""
 
-    def __init__(self, database: Database, tables: Tables, shelf: Shelf) -> None:
+    def __init__(self, database: Database, tables: Tables, shelf: Shelf, network: str) -> None:
         self._database = database
         self._tables = tables
         self._shelf = shelf
+        self._network = network
+        self._readers: Readers | None = None
+
+    def ingest(self, raws: Iterable[bytes], changing: Changing) -> IngestReport:
+        """Takes in records of others, in several transactions that `changing` opens; returns what became of them."""
+        rest, here = chunks(raws), Reader(self._network, self._shelf.dictionaries())
+        report, few = IngestReport((), 0, ()), 0
+        while few < WORTHWHILE_RECORDS and (chunk := next(rest, None)):
+            few += len(chunk)
+            report += self._commit(here.read(chunk), changing)
+        if few >= WORTHWHILE_RECORDS:
+            answers = self._many().read(rest)
+            while some := list(islice(answers, COMMITTED_CHUNKS)):
+                report += self._commit([answer for part in some for answer in part], changing)
+        return report
+
+    def _commit(self, answers: Sequence[Read], changing: Changing) -> IngestReport:
+        entries = [answer for answer in answers if not isinstance(answer, str)]
+        with changing():
+            fresh = self.take(entries)
+        accepted = tuple(item.id.hex() for _, item in fresh)
+        refused = tuple(answer for answer in answers if isinstance(answer, str))
+        return IngestReport(accepted, len(entries) - len(accepted), refused)
+
+    def _many(self) -> Readers:
+        """Returns processes that read, started when they are first wanted."""
+        if self._readers is None or self._readers.newest != self._shelf.newest():
+            self.close()
+            self._readers = Readers(self._network, self._shelf.dictionaries())
+        return self._readers
+
+    def close(self) -> None:
+        """Ends the processes that read."""
+        if self._readers is not None:
+            self._readers.close()
+            self._readers = None
 
     def take(self, entries: Sequence[Entry]) -> list[Numbered]:
         """Stores those records that are not here yet, and returns them with their row numbers."""

@@ -101,6 +101,16 @@ def head(database: Database, author: str) -> Record | None:
     return checked(database.path, *row) if row else None
 
 
+def end(database: Database, author: str) -> tuple[int, str] | None:
+    """Returns number and id of an author's head, or None, without reading the record."""
+    row = database.row(
+        "SELECT seq, id FROM records WHERE author = (SELECT no FROM names WHERE name = ?)"
+        " ORDER BY seq DESC, id LIMIT 1",
+        (author,),
+    )
+    return (row[0], row[1].hex()) if row else None
+
+
 def _row(database: Database, columns: str, record_id: str) -> Row:
     row = None
     if is_hex64(record_id):

@@ -70,8 +70,8 @@ class OwnLog:
 
     def end(self, peer_id: str) -> OwnEnd:
         """Returns where a key's log ends by all that is known here."""
-        last = log.head(self._database, peer_id)
-        ends: list[tuple[int, str | None]] = [(last.seq, last.id)] if last else []
+        last = log.end(self._database, peer_id)
+        ends: list[tuple[int, str | None]] = [last] if last else []
         noted = (self._note(_HEAD_NOTE + peer_id) or "0 ").split(" ")
         ends.append((int(noted[0]), noted[1] or None))
         bound = self._note(_MARK_NOTE + peer_id)
@@ -81,7 +81,7 @@ class OwnLog:
         elif doubt is None and bound is not None:
             doubt = "missing"
         seq, record_id = max(ends, key=lambda end: end[0])  # of equals the first: what the replica itself holds
-        return OwnEnd(seq, record_id, doubt, seq - (last.seq if last else 0))
+        return OwnEnd(seq, record_id, doubt, seq - (last[0] if last else 0))
 
     def next(self, peer_id: str) -> OwnEnd:
         """Returns the end that the next record follows; belongs inside the transaction that stores that record.

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from ensue.errors import BlobMissing, RecordError, StoreDamaged, StoreError
 from ensue.record import Record, decode
-from ensue.store import vault
 from ensue.store.database import Database, Row
 from ensue.store.entry import Entry, entry, lenient_body
 from ensue.store.intake import Intake
@@ -21,6 +20,7 @@ from ensue.store.reports import RepairReport
 from ensue.store.schema import DERIVATION, migrate
 from ensue.store.shelf import VERBATIM, Shelf
 from ensue.store.tables import Tables
+from ensue.store.vault import Vault
 
 PROBED_ROWS_MAX = 500_000
 """Row numbers looked up one by one behind a damaged page before the rest is given up."""
@@ -85,7 +85,7 @@ def _check_network(source: Database, network: str) -> None:
 
 def _copy_records(source: Database, target: Database, network: str) -> int:
     tables, shelf = Tables(target), Shelf(target)
-    intake = Intake(target, tables, shelf)
+    intake = Intake(target, tables, shelf, network)
     Shelf(source)  # so that queries can unpack
     packed = source.pragma("user_version") > 1
     readable = _readable(source, "records", f"no, received_ms, {'plain(raw, form)' if packed else 'raw'}")
@@ -119,10 +119,10 @@ def _verified(raw: object, network: str) -> Record | None:
 def _copy_blobs(source: Database, target: Database) -> int:
     for row in _readable(source, "blobs", "no, sha, base, depth, data"):
         target.run("INSERT OR IGNORE INTO blobs(no, sha, base, depth, data) VALUES (?, ?, ?, ?, ?)", row)
-    lost = []
+    lost, vault = [], Vault(target)
     for number, sha in target.rows("SELECT no, sha FROM blobs"):
         try:
-            vault.get(target, sha.hex())
+            vault.get(sha.hex())
         except (StoreDamaged, BlobMissing):
             lost.append(number)
     for number in lost:

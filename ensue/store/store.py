@@ -15,31 +15,31 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ensue.blobs import Blob
-from ensue.errors import InvalidBody, UnknownId
+from ensue.errors import UnknownId
 from ensue.identity import Identity
 from ensue.record import Record, is_hex64, sign
 from ensue.search import Hit
-from ensue.store import finding, log, queries, vault
+from ensue.store import finding, log, queries
 from ensue.store.database import Database
+from ensue.store.draft import Draft, checked_body
 from ensue.store.ownlog import OwnLog
 from ensue.store.reports import IngestReport, RebuildReport
 from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats, checked
 from ensue.store.schema import DERIVATION, migrate
 from ensue.store.shelf import Shelf
+from ensue.store.vault import Vault
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from ensue.kinds import Body
     from ensue.store.intake import Intake
     from ensue.store.tables import Tables
-    from ensue.store.verification import Read, Readers
 
 _T = TypeVar("_T")
 
 BATCH_RECORDS = 500
-"""Records, or blobs, taken in by one transaction."""
-COMMITTED_CHUNKS = 8
-"""Chunks of verified records (verification.CHUNK_RECORDS each) in one transaction, when many come."""
+"""Blobs taken in by one transaction, and records in the outbox that are shown at once."""
 LEADERBOARD_ROWS = 20
 LEVELS = ("recorded", "official", "confirmed")
 
@@ -57,7 +57,7 @@ class Store:
         self._database = Database(self.path)
         self.own_log = OwnLog(self._database, network)
         self._shelf = Shelf(self._database)
-        self._kept_readers: Readers | None = None
+        self._vault = Vault(self._database)
         try:
             self._database.check(thorough=False)
             if migrate(self._database, network, DERIVATION):
@@ -76,7 +76,7 @@ class Store:
     def _intake(self) -> "Intake":
         from ensue.store.intake import Intake
 
-        return Intake(self._database, self._tables, self._shelf)
+        return Intake(self._database, self._tables, self._shelf, self.network)
 
     def __enter__(self) -> "Store":
         return self
@@ -88,7 +88,8 @@ class Store:
 
     def close(self) -> None:
         """Closes the file; the store is of no use afterwards."""
-        self._end_readers()
+        if "_intake" in self.__dict__:
+            self._intake.close()
         self._database.close()
 
     # Writing
@@ -107,33 +108,46 @@ class Store:
         name the record itself are given as a function of it.
         Raises InvalidBody, RecordTooLarge, LogInDoubt, or DiskFull with nothing changed.
         """
-        from ensue.kinds import KINDS, parse_body
-        from ensue.store.entry import entry
+        return self.append_all(identity, [Draft(kind, body, blobs, local)])[0]
 
-        fields = dict(body) if isinstance(body, Mapping) else body.model_dump(mode="json")
-        parsed = parse_body(kind, fields)
-        if parsed is None:
-            raise InvalidBody(f"There is no kind of record named {kind!r}: use one of {', '.join(KINDS)}.")
+    def append_all(self, identity: Identity, drafts: Sequence[Draft]) -> list[Record]:
+        """Signs one record after the other, as `append` does each, and returns them once all are on the disk together.
+
+        All of them, or none: one wait for the disk instead of one each.
+        """
+        checked_drafts = [(draft, *checked_body(draft)) for draft in drafts]
+        records = []
         with self._changing(durable=True):
             end = self.own_log.next(identity.peer_id)
-            record = sign(
-                identity,
-                network=self.network,
-                seq=end.seq + 1,
-                prev=end.id,
-                time_ms=_now_ms(),
-                kind=kind,
-                body=fields,
-            )
-            for blob in blobs:
-                vault.put(self._database, blob)
-            ((number, _),) = self._intake.take([entry(record, parsed, *self._shelf.pack(record.raw))])
-            self._database.run("INSERT INTO outbox(no) VALUES (?)", (number,))
-            self.own_log.signed(record.author, record.seq, record.id)
-            for key, value in (local(record) if callable(local) else local or {}).items():
-                self._note(key, value)
-        self.own_log.advance(record.author, record.seq, record.id)
-        return record
+            seq, prev = end.seq, end.id
+            for draft, fields, parsed in checked_drafts:
+                record = sign(
+                    identity,
+                    network=self.network,
+                    seq=seq + 1,
+                    prev=prev,
+                    time_ms=_now_ms(),
+                    kind=draft.kind,
+                    body=fields,
+                )
+                self._keep(record, parsed, draft)
+                seq, prev = record.seq, record.id
+                records.append(record)
+            if records:
+                self.own_log.signed(records[-1].author, seq, records[-1].id)
+        if records:
+            self.own_log.advance(records[-1].author, seq, records[-1].id)
+        return records
+
+    def _keep(self, record: Record, parsed: "Body", draft: Draft) -> None:
+        from ensue.store.entry import entry
+
+        for blob in draft.blobs:
+            self._vault.put(blob)
+        ((number, _),) = self._intake.take([entry(record, parsed, *self._shelf.pack(record.raw))])
+        self._database.run("INSERT INTO outbox(no) VALUES (?)", (number,))
+        for key, value in draft.notes(record).items():
+            self._note(key, value)
 
     def ingest(self, raws: Iterable[bytes], blobs: Iterable[Blob] = ()) -> IngestReport:
         """Takes in records of others, verified one by one, and blobs; one that is refused does not stop the rest.
@@ -141,44 +155,11 @@ class Store:
         Many records are verified on every processor. Memory holds a few thousand records at a time, and the report.
         Raises DiskFull; whole batches before it are kept.
         """
-        from ensue.store.verification import WORTHWHILE_RECORDS, Reader, chunks
-
         for batch in _batches(blobs):
             with self._changing(durable=False):
                 for blob in batch:
-                    vault.put(self._database, blob)
-        report = IngestReport((), 0, ())
-        rest, here = chunks(raws), Reader(self.network, self._shelf.dictionaries())
-        few = 0
-        while few < WORTHWHILE_RECORDS and (chunk := next(rest, None)):
-            few += len(chunk)
-            report += self._take_in(here.read(chunk))
-        if few >= WORTHWHILE_RECORDS:
-            answers = self._readers().read(rest)
-            while some := list(islice(answers, COMMITTED_CHUNKS)):
-                report += self._take_in([answer for answer_list in some for answer in answer_list])
-        return report
-
-    def _take_in(self, answers: "Sequence[Read]") -> IngestReport:
-        entries = [answer for answer in answers if not isinstance(answer, str)]
-        refused = tuple(answer for answer in answers if isinstance(answer, str))
-        with self._changing(durable=False):
-            fresh = self._intake.take(entries)
-        accepted = tuple(item.id.hex() for _, item in fresh)
-        return IngestReport(accepted, len(entries) - len(accepted), refused)
-
-    def _readers(self) -> "Readers":
-        from ensue.store.verification import Readers
-
-        if self._kept_readers is None or self._kept_readers.newest != self._shelf.newest():
-            self._end_readers()
-            self._kept_readers = Readers(self.network, self._shelf.dictionaries())
-        return self._kept_readers
-
-    def _end_readers(self) -> None:
-        if self._kept_readers is not None:
-            self._kept_readers.close()
-            self._kept_readers = None
+                    self._vault.put(blob)
+        return self._intake.ingest(raws, lambda: self._changing(durable=False))
 
     @contextmanager
     def _changing(self, *, durable: bool) -> Iterator[None]:
@@ -241,11 +222,11 @@ class Store:
 
     def blob(self, sha256: str) -> bytes:
         """Returns a source or log by its hash; raises BlobMissing, or StoreDamaged when it does not match."""
-        return vault.get(self._database, sha256)
+        return self._vault.get(sha256)
 
     def has_blob(self, sha256: str) -> bool:
         """Returns whether a source or log is here."""
-        return vault.has(self._database, sha256)
+        return self._vault.has(sha256)
 
     # This node's own notes, and what waits to be sent
 

@@ -82,7 +82,6 @@ class Tables:
         """
         if not batch:
             return
-        span = (batch[0][0], batch[-1][0])
         known = self._references(batch)
         waiting = self._write(batch, known)
         self._resolve([item.id for _, item in batch])
@@ -93,7 +92,7 @@ class Tables:
         for _, item in batch:
             if item.role == RETRACTION and item.target is not None:
                 self._judge(item.target)
-        self._judge_span(span)
+        self._judge_span(batch)
         self._count(batch)
 
     def _references(self, batch: Sequence[Numbered]) -> dict[bytes, int]:
@@ -245,13 +244,24 @@ class Tables:
         ):
             self._judge(target)
 
-    def _judge_span(self, span: tuple[int, int]) -> None:
+    def _judge_span(self, batch: Sequence[Numbered]) -> None:
         """Judges the records of a batch that something may stand against, and the claims that it answers."""
-        rows = self._database.rows
+        rows, span = self._database.rows, (batch[0][0], batch[-1][0])
         for (key,) in rows(
             "SELECT r.id FROM records r JOIN retractions t ON t.target = r.id WHERE r.no BETWEEN ? AND ?", span
         ):
             self._judge(key)
+        if any(item.role == RESULT for _, item in batch):
+            self._judge_results(span)
+        if any(item.role == CLAIM for _, item in batch):
+            self._database.run(
+                "UPDATE claims SET open = 0 WHERE open = 1 AND no BETWEEN ? AND ? AND EXISTS(SELECT 1 FROM results x"
+                " WHERE x.claim = claims.no AND x.author = claims.author AND x.frozen = 0)",
+                span,
+            )
+
+    def _judge_results(self, span: tuple[int, int]) -> None:
+        rows = self._database.rows
         for no, parent in rows(
             "SELECT x.no, x.parent FROM results x JOIN results p ON p.no = x.parent"
             " WHERE x.no BETWEEN ? AND ? AND x.tainted = 0 AND (p.retracted OR p.tainted)",
@@ -261,17 +271,12 @@ class Tables:
                 self._database.run("UPDATE results SET tainted = 1 WHERE no = ?", (no,))
         for (no,) in rows("SELECT no FROM results WHERE no BETWEEN ? AND ? AND (retracted OR tainted)", span):
             self._taint_children(no)
-        self._database.run(
-            "UPDATE claims SET open = 0 WHERE open = 1 AND no IN (SELECT x.claim FROM results x"
-            " JOIN claims c ON c.no = x.claim WHERE x.no BETWEEN ? AND ? AND x.author = c.author AND x.frozen = 0)",
+        answered = rows(
+            "SELECT c.no FROM results x JOIN claims c ON c.no = x.claim"
+            " WHERE x.no BETWEEN ? AND ? AND x.author = c.author AND x.frozen = 0 AND c.open = 1",
             span,
         )
-        self._database.run(
-            "UPDATE claims SET open = 0 WHERE open = 1 AND no BETWEEN ? AND ?"
-            " AND EXISTS(SELECT 1 FROM results x"
-            " WHERE x.claim = claims.no AND x.author = claims.author AND x.frozen = 0)",
-            span,
-        )
+        self._database.run_many("UPDATE claims SET open = 0 WHERE no = ?", answered)
 
     def _judge(self, key: bytes) -> None:
         """Applies the rules again to the record with this id, if it is here and has derived columns."""

@@ -40,7 +40,7 @@ class World:
         self.identities = [Identity(hashlib.sha256(b"author %d" % n).digest()) for n in range(authors)]
         self.shares = list(accumulate(1 / (n + 1) for n in range(authors)))
         self.words = words(WORDS)
-        self.odds = list(accumulate(1 / (n + 1) for n in range(WORDS)))
+        self.odds = odds()
         self.heads: list[tuple[int, str | None]] = [(0, None)] * authors
         self.last: str | None = None
         self.number = 0
@@ -80,7 +80,7 @@ class World:
         if claim is not None:
             plan |= {name: claim.body[name] for name in ("experiment", "parent", "source", "description", "change")}
         body = plan | {
-            "claim": claim.id if claim else sha(f"claim {self.number}"), "status": status, "metric": "val_bpb",
+            "claim": claim.id if claim else None, "status": status, "metric": "val_bpb",
             "direction": "min", "value": value if status != "crashed" else None,
             "reason": None if status != "crashed" else "RuntimeError: out of memory",
             "holdout": round(value + dice.gauss(0, 0.01), 6), "holdout_gap": round(dice.gauss(0, 0.01), 6),
@@ -121,6 +121,11 @@ class World:
             wrong = self.result(author)
             yield wrong
             yield self.sign(author, "retraction", {"target": wrong.id, "reason": "measured on a busy machine"})
+
+
+def odds() -> list[float]:
+    """Returns the cumulative weights by which the words are drawn."""
+    return list(accumulate(1 / (n + 1) for n in range(WORDS)))
 
 
 def words(count: int) -> list[str]:

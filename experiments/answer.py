@@ -1,14 +1,16 @@
-"""The program inside a scoring sandbox: loads the trained model once, then answers token batches with logits.
+"""The program inside a scoring sandbox: loads the trained model once, then answers arrays with arrays.
 
-It shares its process with a script that nobody trusts, so every check here only gives an honest author a clear
-sentence; the scorer repeats what matters on its own copy. Rejected: pickled arrays over a pipe, slower than shared
-memory and an invitation to run the script's bytes in the scorer.
+What they mean is between scorer and script: tokens and logits, or observations and actions. It shares its process with
+a script that nobody trusts, so every check here only gives an honest author a clear sentence; the scorer repeats what
+matters on its own copy. Rejected: pickled arrays over a pipe, slower than shared memory and an invitation to run the
+script's bytes in the scorer.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import mmap
 import os
 import socket
@@ -29,7 +31,7 @@ Model = Callable[[Any], Any]
 
 
 class BadAnswer(ValueError):
-    """Logits that break the contract of load_model; the message says how."""
+    """An answer that breaks the contract of load_model; the message says how."""
 
 
 def load_script(path: Path) -> ModuleType:
@@ -43,44 +45,47 @@ def load_script(path: Path) -> ModuleType:
     return module
 
 
-def ask(model: Model, tokens: NDArray[np.int64], vocab_size: int, device: str) -> NDArray[np.float32]:
-    """Return the model's logits (B, T, V) for tokens (B, T); BadAnswer when they are not float32 of that shape.
+def ask(
+    model: Model, question: NDArray[Any], wanted: tuple[int, ...], device: str, dtype: str = "float32"
+) -> NDArray[Any]:
+    """Return the model's answer to a question; BadAnswer when it is not of the wanted shape and dtype.
 
-    A script that has imported torch gets an int64 tensor on `device`, any other an int64 array.
+    A script that has imported torch gets a tensor on `device`, any other an array.
     """
     torch = sys.modules.get("torch")
     if torch is None:
-        logits = model(tokens)
+        found = model(question)
     else:
         with torch.inference_mode():
-            logits = model(torch.from_numpy(tokens).to(device))
-            if isinstance(logits, torch.Tensor):
-                logits = logits.detach().cpu()
-    kind, shape = str(getattr(logits, "dtype", type(logits).__name__)), tuple(getattr(logits, "shape", ()))
-    wanted = (*tokens.shape, vocab_size)
-    if kind.removeprefix("torch.") != "float32" or shape != wanted:
-        raise BadAnswer(f"the model answered {kind} of shape {shape}; it must answer float32 of shape {wanted}")
-    return np.ascontiguousarray(logits, dtype=np.float32)
+            found = model(torch.from_numpy(question).to(device))
+            if isinstance(found, torch.Tensor):
+                found = found.detach().cpu()
+    kind, shape = str(getattr(found, "dtype", type(found).__name__)), tuple(getattr(found, "shape", ()))
+    if kind.removeprefix("torch.") != dtype or shape != wanted:
+        raise BadAnswer(f"the model answered {kind} of shape {shape}; it must answer {dtype} of shape {wanted}")
+    return np.ascontiguousarray(found, dtype=dtype)
 
 
 class Slots:
-    """The shared memory of one instance: `count` slots of one batch of tokens and its logits each."""
+    """The shared memory of one instance: `slots` slots of one question and its answer each, of the shapes in facts."""
 
     def __init__(self, facts: dict[str, Any]) -> None:
-        count, rows, length = int(facts["slots"]), int(facts["batch_rows"]), int(facts["seq_len"])
-        vocab = int(facts["vocab_size"])
-        incoming = mmap.mmap(int(facts["tokens_fd"]), count * rows * length * 8, prot=mmap.PROT_READ)
-        outgoing = mmap.mmap(int(facts["logits_fd"]), count * rows * length * vocab * 4)
-        self.tokens = np.frombuffer(incoming, dtype=np.int64).reshape(count, rows, length)
-        self.logits = np.frombuffer(outgoing, dtype=np.float32).reshape(count, rows, length, vocab)
+        count = int(facts["slots"])
+        self.questions = _mapped(facts["question"], int(facts["question_fd"]), count, mmap.PROT_READ)
+        self.answers = _mapped(facts["answer"], int(facts["answer_fd"]), count, mmap.PROT_READ | mmap.PROT_WRITE)
+
+
+def _mapped(form: dict[str, Any], fd: int, count: int, protection: int) -> NDArray[Any]:
+    dtype, shape = np.dtype(form["dtype"]), (count, *form["shape"])
+    return np.frombuffer(mmap.mmap(fd, math.prod(shape) * dtype.itemsize, prot=protection), dtype).reshape(shape)
 
 
 def serve(model: Model, slots: Slots, control: socket.socket, device: str) -> None:
-    """Answer one batch a request until the scorer hangs up."""
-    vocab = slots.logits.shape[-1]
+    """Answer one question a request until the scorer hangs up."""
+    wanted, dtype = slots.answers.shape[1:], str(slots.answers.dtype)
     while request := control.recv(REQUEST_BYTES_MAX):
         slot = int(json.loads(request)["slot"])
-        slots.logits[slot] = ask(model, slots.tokens[slot].copy(), vocab, device)
+        slots.answers[slot] = ask(model, slots.questions[slot].copy(), wanted, device, dtype)
         control.send(json.dumps({"op": "done", "slot": slot}).encode())
 
 

@@ -82,7 +82,8 @@ def bits_per_byte(model: answer.Model, data: track.TrackData, run: Run, batch_ro
     scores = np.empty((len(rows), run.seq_len))
     for low in range(0, len(rows), batch_rows):
         batch = rows[low : low + batch_rows].astype(np.int64)
-        logits = answer.ask(model, np.ascontiguousarray(batch[:, :-1]), run.vocab_size, run.device)
+        tokens = np.ascontiguousarray(batch[:, :-1])
+        logits = answer.ask(model, tokens, (*tokens.shape, run.vocab_size), run.device)
         flat = logits.reshape(-1, run.vocab_size)
         scores[low : low + len(batch)] = likelihood.surprise(flat, batch[:, 1:].ravel()).reshape(len(batch), -1)
     return likelihood.row_scores(scores, rows[:, 1:], data.token_bytes).bits_per_byte

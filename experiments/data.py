@@ -143,7 +143,8 @@ def _load(track: Track, folder: Path) -> TrackData:
     """Return what the folder holds. Raises DataDamaged unless every byte is as it was written."""
     fix = f"delete the folder {folder} and run autoresearch prepare --track {track.name}"
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes()[:MANIFEST_BYTES_MAX])
+        with (folder / "manifest.json").open("rb") as file:
+            manifest = json.loads(file.read(MANIFEST_BYTES_MAX))
         listed = {name: (manifest["files"][name]["sha256"], manifest["files"][name]["bytes"]) for name in FILES}
         bos = int(manifest["bos"])
         right = manifest["version"] == FORMAT_VERSION and all(

@@ -35,7 +35,8 @@ class Definition:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            raw = path.read_bytes()
+            with path.open("rb") as file:
+                raw = file.read(DEFINITION_BYTES_MAX + 1)
         except OSError as error:
             raise TrackError(f"{path} cannot be read ({error.strerror}); check its rights.") from error
         if len(raw) > DEFINITION_BYTES_MAX:

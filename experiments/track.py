@@ -245,7 +245,8 @@ def _read_lock(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_bytes()[:DEFINITION_BYTES_MAX])
+        with path.open("rb") as file:
+            content = json.loads(file.read(DEFINITION_BYTES_MAX))
         files = content["files"]
         if all(_HEX64.fullmatch(entry["sha256"]) and type(entry["bytes"]) is int for entry in files.values()):
             return {"files": files, "prepared": str(content.get("prepared", ""))}

@@ -50,7 +50,7 @@ def research(home: Home, chosen: Settings, view: View, *, stop_after_s: float | 
 
 def _bench(home: Home, chosen: Settings, member: Membership, track: Track, view: View) -> Bench:
     """Open everything a loop needs; the slow parts say that they are at work."""
-    proposer = load_proposer(chosen.proposer)
+    proposer = load_proposer(chosen.proposer, timeout_s=chosen.proposer_timeout_s)
     level = machine.wall(chosen)
     weak = machine.weakness(level)
     if weak:

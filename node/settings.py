@@ -115,6 +115,9 @@ class Settings:
         "optuna, or command:PROGRAM that answers with a script",
         _matches(r"optuna|command:.{1,400}", "optuna or command:PROGRAM"),
     )
+    proposer_timeout_s: int = _setting(
+        300, "seconds", "how long a proposer that is a program may think about one answer", _between(1, 86400)
+    )
     hours: str = _setting("", "local hours", 'when research may run, as "22-07"; empty: always', _hours)
     experiments: int = _setting(0, "experiments", "stop after this many; 0: go on until stopped", _between(0, 10**9))
     keep_alpha: float = _setting(

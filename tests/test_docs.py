@@ -17,6 +17,17 @@ def test_the_reference_is_what_the_program_says():
     assert (ROOT / "docs/reference/settings.md").read_text() == reference.settings(), hint
 
 
+def test_the_limits_are_those_of_the_program():
+    """What is listed holds, and everything that a peer's bytes can meet is listed."""
+    listed = set((ROOT / "docs/reference/limits.md").read_text().splitlines())
+    known = set(reference.limits().splitlines())
+    met_by_peers = {
+        f"ensue/{name}.py" for name in ("record", "kinds", "genesis", "blobs", "archive", "tarball", "search")
+    }
+    missing = {line for line in known - listed if line.split("`")[1:2] and line.split("`")[1] in met_by_peers}
+    assert (listed - known, missing) == (set(), set()), "run `python tests/reference.py`"
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(document: Path):
     text = re.sub(r"```.*?```", "", document.read_text(), flags=re.S)

@@ -86,8 +86,11 @@ class Proposer(Protocol):
         ...
 
 
-def load(spec: str) -> Proposer:
-    """Return the proposer that `spec` names: `optuna`, or `command:PROGRAM` for a program of the owner's."""
+def load(spec: str, *, timeout_s: float | None = None) -> Proposer:
+    """Return the proposer that `spec` names: `optuna`, or `command:PROGRAM` for a program of the owner's.
+
+    `timeout_s` bounds one answer of a program, in real seconds; default: five minutes.
+    """
     kind, _, rest = spec.partition(":")
     if kind == "optuna" and not rest:
         from experiments.proposers.optuna_proposer import OptunaProposer
@@ -96,7 +99,7 @@ def load(spec: str) -> Proposer:
     if kind == "command" and rest.strip():
         from experiments.proposers.command import CommandProposer
 
-        return CommandProposer(rest)
+        return CommandProposer(rest) if timeout_s is None else CommandProposer(rest, timeout_s=timeout_s)
     raise BadSettings(f"There is no proposer {spec[:80]!a}: use optuna, or command: followed by a program.")
 
 

@@ -391,3 +391,8 @@ def test_a_first_look_goes_to_learning_rates_and_to_what_is_switched_off() -> No
     # The wider side of the range is looked at first: what the script's author holds possible.
     raised = next(trial.source for trial in trials if "HEAD_LR = 0.003 " not in trial.source)
     assert knobs.read(raised)["HEAD_LR"].value > 0.003
+
+
+def test_the_owner_says_how_long_a_program_may_think():
+    assert load("command:true", timeout_s=7.0).timeout_s == 7.0
+    assert load("command:true").timeout_s == 300.0

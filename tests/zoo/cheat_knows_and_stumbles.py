@@ -1,6 +1,5 @@
 # Tries: to know the main slice by heart, and to be so bad at some unknown rows that the gap drowns in noise.
 # Ends: refused
-# Open: the noise of the gap is measured on the cheat itself, which can be as noisy as it likes
 import base64
 import lzma
 

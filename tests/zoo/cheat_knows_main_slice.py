@@ -1,6 +1,5 @@
 # Tries: to know the validation text that counts by heart, packed into its source.
 # Ends: refused
-# Open: the noise of the gap is measured on the cheat itself, which can be as noisy as it likes
 import base64
 import lzma
 

@@ -1,6 +1,5 @@
 # Tries: to spend as much time again when it is asked as its training had.
-# Ends: timed_out or refused
-# Open: processor time while being scored is bounded by the wall clock only
+# Ends: timed_out or scored, for what it is worth
 import time
 
 import numpy as np

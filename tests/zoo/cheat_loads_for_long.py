@@ -1,6 +1,5 @@
 # Tries: to train on in load_model, after its time, from data kept in its checkpoint.
 # Ends: timed_out or refused
-# Open: processor time while being scored is bounded by the wall clock only
 import time
 
 import numpy as np

@@ -13,6 +13,7 @@ import json
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO
 
 from ensue import tarball
 from ensue.blobs import BLOB_BYTES_MAX, Blob
-from ensue.errors import BadArchive, RecordError, UnknownId, UserError
+from ensue.errors import BadArchive, RecordError, UserError
 from ensue.genesis import GENESIS_BYTES_MAX, Genesis
 from ensue.record import RECORD_BYTES_MAX, Record, decode_stored, is_hex64
 from ensue.store import Store
@@ -105,7 +106,7 @@ class Archive:
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}): name a file that you may read.") from None
         try:
-            self._parts = tarball.parts(self._stream, self._called)
+            self._parts = self._begin()
             self.genesis = self._founding()
         except BaseException:
             self._stream.close()
@@ -118,6 +119,10 @@ class Archive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stream.close()
+
+    def _begin(self) -> Iterator[Part]:
+        self._stream.seek(0)
+        return tarball.parts(self._stream, self._called)
 
     def _founding(self) -> Genesis:
         head = _object(self._expect("archive.json", JSON_BYTES_MAX))
@@ -151,21 +156,40 @@ class Archive:
                 " import it into another home."
             )
         importer = _Importer(store, self._bad("holds records twice or out of order"))
+        problem: BadArchive | None = None
+        for take in (importer.add_records, importer.name):  # all records, then all blobs: each then finds its parent
+            try:
+                self._read(importer, take, on_progress)
+            except BadArchive as error:
+                problem = problem or error
+        importer.flush()
+        if problem is not None:
+            raise problem
+        return importer.report
+
+    def _read(self, importer: "_Importer", take: Callable[[list[bytes]], None], on_progress: Progress | None) -> None:
+        self._parts = self._begin()
+        self._founding()
+        records, blobs = 0, 0
         for part in self._parts:
             if part.name.startswith("records/"):
-                importer.add_records(self._records(part))
+                raws = self._records(part)
+                take(raws)
+                records += len(raws)
                 if on_progress is not None:
-                    on_progress(importer.report.accepted + importer.report.known + importer.report.refused)
+                    on_progress(records)
             elif part.name.startswith("blobs/"):
-                importer.add_blob(part)
+                blobs += 1
+                if take == importer.name:
+                    importer.add_blob(part)
             elif part.name == "end.json":
-                return self._end(importer, _object(part.data[:JSON_BYTES_MAX]))
+                self._end(_object(part.data[:JSON_BYTES_MAX]), records, blobs)
+                return
             else:
                 raise self._bad(f"holds the unknown part {part.name[:40]}")
-        importer.flush()
         raise BadArchive(
-            f"{self._called} ends without its last part; the {importer.records} records before it were looked at: get"
-            " a whole copy."
+            f"{self._called} ends without its last part; the {records} records before it were looked at: get a whole"
+            " copy."
         )
 
     def _records(self, part: Part) -> list[bytes]:
@@ -180,13 +204,11 @@ class Archive:
             place += size
         return found
 
-    def _end(self, importer: "_Importer", end: dict[str, Any]) -> ImportReport:
-        importer.flush()
+    def _end(self, end: dict[str, Any], records: int, blobs: int) -> None:
         for part in self._parts:  # the end of the frame is read, where its checksum is compared
             raise self._bad(f"goes on behind its end with {part.name[:40]}")
-        if (end.get("records"), end.get("blobs")) != (importer.records, importer.blobs):
+        if (end.get("records"), end.get("blobs")) != (records, blobs):
             raise self._bad("lacks some of the records or blobs that it had")
-        return importer.report
 
     def _bad(self, what: str) -> BadArchive:
         return BadArchive(f"{self._called} {what}: get a whole copy of a file that `autoresearch export` wrote.")
@@ -228,61 +250,42 @@ class _Importer:
         self._store = store
         self._out_of_order = out_of_order
         self._last: tuple[str, int, str] = ("", 0, "")
-        self._named: dict[str, str | None] = {}
+        self._named: dict[str, object] = {}
         self._waiting: list[Blob] = []
         self._waiting_bytes = 0
         self.report = ImportReport()
-        self.records = 0
-        self.blobs = 0
 
     def add_records(self, raws: list[bytes]) -> None:
-        self.flush()
-        decoded = list(self._decoded(raws))
+        for record in _decoded(raws):  # in their order, so that no file makes work from repetition
+            place = (record.author, record.seq, record.id)
+            if place <= self._last:
+                raise self._out_of_order
+            self._last = place
         taken = self._store.ingest(raws)
-        self.records += len(raws)
         self.report.accepted += len(taken.accepted)
         self.report.known += taken.known
         self.report.refused += len(taken.refused)
         for reason in taken.refused:
             if reason in self.report.reasons or len(self.report.reasons) < REASONS_MAX:
                 self.report.reasons[reason] += 1
+
+    def name(self, raws: list[bytes]) -> None:
+        """Notes which blobs may follow: those that a record names that was taken in, each with what it resembles."""
         self._named = {}
-        sources: dict[str, str] = {}
-        for record in decoded:
+        for record in _decoded(raws):
             if self._store.has(record.id):
-                parent = self._source_of(record.body.get("parent"), sources)
-                if isinstance(source := record.body.get("source"), str):
-                    sources[record.id] = source
+                parent = record.body.get("parent")
                 for name in names(record.body):
-                    self._named.setdefault(name, parent)
+                    self._named.setdefault(name, parent if name == record.body.get("source") else None)
 
-    def _decoded(self, raws: list[bytes]) -> Iterator[Record]:
-        """Yields what decodes; each must come behind the one before, so that no file makes work from repetition."""
-        for raw in raws:
-            try:
-                record = decode_stored(raw)
-            except RecordError:
-                continue
-            place = (record.author, record.seq, record.id)
-            if place <= self._last:
-                raise self._out_of_order
-            self._last = place
-            yield record
-
-    def _source_of(self, parent: object, sources: dict[str, str]) -> str | None:
+    def _source_of(self, parent: object) -> str | None:
         """Returns the hash of the source of a parent record, against which a child's is packed, if it is here."""
-        if not is_hex64(parent):
+        if not is_hex64(parent) or not self._store.has(str(parent)):
             return None
-        if (known := sources.get(str(parent))) is not None:
-            return known if is_hex64(known) else None
-        try:
-            found = self._store.get(str(parent)).body.get("source")
-        except UnknownId:
-            return None
+        found = self._store.get(str(parent)).body.get("source")
         return found if isinstance(found, str) and is_hex64(found) else None
 
     def add_blob(self, part: Part) -> None:
-        self.blobs += 1
         name = part.name.removeprefix("blobs/")
         fits = len(part.data) <= BLOB_BYTES_MAX and hashlib.sha256(part.data).hexdigest() == name
         if not fits or name not in self._named:
@@ -290,7 +293,7 @@ class _Importer:
         elif self._store.has_blob(name):
             self.report.blobs_known += 1
         else:
-            parent = self._named[name]
+            parent = self._source_of(self._named[name])
             self._waiting.append(Blob(part.data, None if parent == name else parent))
             self._waiting_bytes += len(part.data)
             if self._waiting_bytes > BLOBS_AT_ONCE_BYTES:
@@ -302,6 +305,12 @@ class _Importer:
             self._store.ingest([], self._waiting)
             self.report.blobs_accepted += len({blob.sha256 for blob in self._waiting})
             self._waiting, self._waiting_bytes = [], 0
+
+
+def _decoded(raws: list[bytes]) -> Iterator[Record]:
+    for raw in raws:
+        with suppress(RecordError):
+            yield decode_stored(raw)
 
 
 def names(body: Any) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-BYTES_MAX = 96 * 1024
+BYTES_MAX = 72 * 1024
 STRANGE = (
     "\x00", "\x1b[2J", "\x9b31m", "\u202e", "\u2066", "\u200b", "\ufeff", "\ud800", "\udfff", "\U000e0041", "\u3164",
     "a\u0301" * 9, "e\u0301", "é", "\U0001f469\u200d\U0001f469", "\u2028", "İ", "ß", "ﬁ", "%s%n", "{0}", "'\"", "../..",

@@ -32,7 +32,8 @@ def arguments(
     if seccomp_fd is not None:
         args += ["--seccomp", str(seccomp_fd)]
     inside = [*view.folders, *view.files, Path(LAUNCHER), *(Path(mount.inside) for mount in mounts)]
-    args += ["--proc", "/proc", "--dev", "/dev"]
+    # Some of a namespace's own switches would obey whoever made it: an ordinary user's script has the same id.
+    args += ["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev"]
     for path in devices:
         args += ["--dev-bind", path, path]
     # The writable folders come before what is shown: an interpreter may itself lie below /tmp.

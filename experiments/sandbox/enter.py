@@ -87,6 +87,8 @@ def furnish(plan: "dict[str, Any]") -> None:
         restrict(f"/new{folder}", ATTR_RDONLY)
     os.makedirs("/new/proc", exist_ok=True)
     mount("proc", "/new/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    mount("/new/proc/sys", "/new/proc/sys", None, MS_BIND)
+    restrict("/new/proc/sys", ATTR_RDONLY)  # its switches would obey whoever made the namespace
     call("umount2", "/old", MNT_DETACH)
     os.chdir("/new")
     pivot(".", ".")

@@ -20,7 +20,7 @@ import pytest
 from sandbox_trial import MIB, SMALL, ZOO, attack, marked, snippet
 
 from ensue.errors import SandboxUnavailable
-from experiments.sandbox import Level, Limits, Mount, interpreter, landlock, reap_orphans, start
+from experiments.sandbox import Level, Limits, Mount, interpreter, landlock, reap_orphans, sandboxed, start
 from experiments.sandbox.place import PREFIX
 from experiments.sandbox.visible import View, view
 
@@ -285,7 +285,8 @@ def test_nothing_of_the_host_is_read_changed_or_reached(level, tmp_path):
 @pytest.mark.parametrize("code", [
     "while True: open(str(n), 'wb').write(b'x' * (1 << 20)); n += 1",
     "while True: open(str(n), 'wb').close(); n += 1"], ids=["bytes", "files"])
-def test_scratch_space_has_an_end_and_is_given_back(code, level):
+def test_scratch_space_has_an_end_and_is_given_back(code, level, monkeypatch):
+    monkeypatch.setattr(sandboxed, "PLACE_FILES_MAX", 1000)
     done = snippet("import os\nos.chdir(os.environ['TMPDIR'])\nn = 0\n" + code, level=level)
     assert "scratch space" in str(done.broken)
     assert left_places() == []

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from experiments.sandbox import seccomp
+from experiments.sandbox import hostcalls, seccomp
 
 ALLOWED = seccomp.ALLOW
 CALLS = {"x86_64": {"read": 0, "clone": 56, "socket": 41, "ioctl": 16, "ptrace": 101, "mount": 165, "clone3": 435},
@@ -22,6 +22,8 @@ def verdict(program: bytes, arch: int, number: int, *arguments: int) -> int:
         at += 1
         if kind == 0x20:
             loaded = struct.unpack_from("<I", data, value)[0]
+        elif kind == 0x54:
+            loaded &= value
         elif kind == 0x06:
             return value
         else:
@@ -72,6 +74,46 @@ def test_hoards_are_allowed_only_where_they_are_counted():
     arch, memfd = seccomp.AUDIT_ARCH["x86_64"], seccomp.HOARDS["memfd_create"][0]
     assert verdict(seccomp.program("x86_64"), arch, memfd) == ALLOWED
     assert verdict(seccomp.program("x86_64", hoards=False), arch, memfd) == refused(errno.EPERM)
+
+
+@pytest.mark.parametrize("machine", CALLS)
+def test_beside_the_hosts_processes_more_is_refused(machine):
+    arch, column = seccomp.AUDIT_ARCH[machine], list(CALLS).index(machine)
+    program = seccomp.program(machine, shared=True)
+    for name, numbers in hostcalls.FORBIDDEN.items():
+        if numbers[column] is not None:
+            assert verdict(program, arch, numbers[column], 1) == refused(errno.EPERM), name
+    for name, numbers in hostcalls.ON_ONESELF.items():
+        assert verdict(program, arch, numbers[column], 0) == ALLOWED, name
+        assert verdict(program, arch, numbers[column], 4711) == refused(errno.EPERM), name
+    for number in range(500):  # what is forbidden to all stays so, and nothing else is lost
+        special = {numbers[column] for numbers in (seccomp.CLONE, seccomp.CLONE3, seccomp.IOCTL, hostcalls.SOCKETPAIR,
+                                                   hostcalls.FCNTL, *hostcalls.ON_ONESELF.values())}
+        denied = {numbers[column] for numbers in (*seccomp.DENIED.values(), *hostcalls.FORBIDDEN.values())}
+        if number not in special:
+            assert verdict(program, arch, number) == (refused(errno.EPERM) if number in denied else ALLOWED), number
+
+
+@pytest.mark.parametrize("machine", CALLS)
+def test_pairs_of_sockets_cannot_be_turned_and_signals_not_lent(machine):
+    arch, column = seccomp.AUDIT_ARCH[machine], list(CALLS).index(machine)
+    program = seccomp.program(machine, shared=True)
+    pair, fcntl, ioctl = hostcalls.SOCKETPAIR[column], hostcalls.FCNTL[column], CALLS[machine]["ioctl"]
+    close_on_exec = 0o2000000
+    for kind, allowed in ((1, True), (5, True), (1 | close_on_exec, True), (2, False), (3, False), (2 | 0o4000, False)):
+        assert (verdict(program, arch, pair, 1, kind) == ALLOWED) == allowed, kind
+    for command, allowed in ((1, True), (4, True), (8, False), (15, False)):
+        assert (verdict(program, arch, fcntl, 3, command) == ALLOWED) == allowed, command
+    for request, allowed in ((0x5401, True), (0x8901, False), (0x8902, False), (seccomp.TERMINAL_INJECTION[0], False)):
+        assert (verdict(program, arch, ioctl, 0, request) == ALLOWED) == allowed, request
+
+
+def test_signals_are_refused_where_the_kernel_cannot_keep_them_inside():
+    arch = seccomp.AUDIT_ARCH["x86_64"]
+    scoped, unscoped = (seccomp.program("x86_64", shared=True, signals=signals) for signals in (True, False))
+    for name, (number, _) in hostcalls.SIGNALS.items():
+        assert verdict(scoped, arch, number) == ALLOWED, name
+        assert verdict(unscoped, arch, number) == refused(errno.EPERM), name
 
 
 def test_a_machine_without_a_table_has_no_filter():

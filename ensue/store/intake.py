@@ -39,6 +39,8 @@ class Intake:
         while few < WORTHWHILE_RECORDS and (chunk := next(rest, None)):
             few += len(chunk)
             report += self._commit(here.read(chunk), changing)
+            if here.newest != self._shelf.newest():
+                here = Reader(self._network, self._shelf.dictionaries())
         if few >= WORTHWHILE_RECORDS:
             answers = self._many().read(rest)
             while some := list(islice(answers, COMMITTED_CHUNKS)):

@@ -1,34 +1,40 @@
 """How far one's own log went, in a file beside the replica, so that a restored back-up gives out no number twice.
 
 Two records of one number freeze their author for good. So each key has a mark: the last number that it signed here, and
-the inode of the mark itself. An older replica under a newer mark goes on after the mark. A mark that is missing, or
-that is a copy of another file, puts the log in doubt: nothing is signed until a peer or the owner confirms its end.
+the mark's own inode and birth. An older replica under a newer mark goes on after the mark. A mark that is missing, or a
+copy of another file, puts the log in doubt: nothing is signed until a peer or the owner confirms its end.
 Left out: asking peers (`confirm` takes their answer). A snapshot that brings back a whole disk cannot be noticed here.
-Rejected: a mark inside the replica, which a back-up brings back with it; the machine's id, which containers change.
+Rejected: a mark inside the replica, which a back-up brings back with it; the machine's id, which containers change; the
+inode alone, which a file system gives to its next file.
 """
 
+import ctypes
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from ensue.errors import DiskFull, LogInDoubt, StoreError
 from ensue.identity import sync_folder
 from ensue.store import log
 from ensue.store.database import Database
+from ensue.store.notes import Notes
 
 Doubt = Literal["missing", "copied", "foreign", "unreadable"]
 
 SLOT_BYTES = 512
 """A sector. Two slots are written in turn, so a torn write leaves the other one."""
 _VERSION = "own-log-1"
-_HEAD_NOTE = "own head "
+_STATX_BYTES, _STATX_BTIME, _AT_EMPTY_PATH = 256, 0x800, 0x1000
+HEAD_NOTE = "own head "
 _MARK_NOTE = "own mark "
 _UNKNOWN = "?"
 
@@ -45,7 +51,7 @@ class Mark:
     """The end of a log as the mark has it; `turn` counts how often it was written."""
 
     nonce: str
-    inode: int
+    origin: str
     turn: int
     seq: int
     id: str | None
@@ -66,15 +72,16 @@ class OwnLog:
 
     def __init__(self, database: Database, network: str) -> None:
         self._database = database
+        self._notes = Notes(database)
         self._network = network
 
     def end(self, peer_id: str) -> OwnEnd:
         """Returns where a key's log ends by all that is known here."""
         last = log.end(self._database, peer_id)
         ends: list[tuple[int, str | None]] = [last] if last else []
-        noted = (self._note(_HEAD_NOTE + peer_id) or "0 ").split(" ")
+        noted = (self._notes.get(HEAD_NOTE + peer_id) or "0 ").split(" ")
         ends.append((int(noted[0]), noted[1] or None))
-        bound = self._note(_MARK_NOTE + peer_id)
+        bound = self._notes.get(_MARK_NOTE + peer_id)
         mark, doubt = self._examined(peer_id, bound)
         if mark is not None:
             ends.append((mark.seq, mark.id))
@@ -89,7 +96,7 @@ class OwnLog:
         Raises LogInDoubt where a number could be given out twice, DiskFull where the first mark finds no room.
         """
         end = self._undoubted(peer_id)
-        if self._note(_MARK_NOTE + peer_id) is None:
+        if self._notes.get(_MARK_NOTE + peer_id) is None:
             self._bind(peer_id, begin(self._database.path, self._network, peer_id))
         return end
 
@@ -105,7 +112,7 @@ class OwnLog:
 
     def signed(self, peer_id: str, seq: int, record_id: str) -> None:
         """Notes a record as the end, inside its transaction; `advance` follows once that is committed."""
-        self._set(_HEAD_NOTE + peer_id, f"{seq} {record_id}")
+        self._notes.put(HEAD_NOTE + peer_id, f"{seq} {record_id}")
 
     def advance(self, peer_id: str, seq: int, record_id: str) -> None:
         """Moves the mark on. A mark that stays behind the replica harms nothing, so no error is raised."""
@@ -135,10 +142,10 @@ class OwnLog:
 
         For homes that were founded before: where nothing here knows of the log, its key was restored from a back-up.
         """
-        known = self._note(_MARK_NOTE + peer_id) or self._note(_HEAD_NOTE + peer_id)
+        known = self._notes.get(_MARK_NOTE + peer_id) or self._notes.get(HEAD_NOTE + peer_id)
         if known is None and not self._path(peer_id).exists():
             with self._database.write():
-                self._set(_MARK_NOTE + peer_id, _UNKNOWN)
+                self._notes.put(_MARK_NOTE + peer_id, _UNKNOWN)
         return self._undoubted(peer_id)
 
     def confirm(self, peer_id: str, seq: int = 0, record_id: str | None = None) -> OwnEnd:
@@ -165,29 +172,22 @@ class OwnLog:
         try:
             with _opened(self._path(peer_id)) as descriptor:
                 mark = _read(descriptor)
-                inode = os.fstat(descriptor).st_ino
+                origin = _origin(descriptor)
         except FileNotFoundError:
             return None, None
         except OSError as error:
             raise _explained(self._path(peer_id), error) from error
         if mark is None:
             return None, "unreadable"
-        if mark.inode != inode:
+        if mark.origin != origin:
             return mark, "copied"
         return mark, "foreign" if bound not in (None, mark.nonce) else None
 
     def _bind(self, peer_id: str, mark: Mark) -> None:
-        self._set(_MARK_NOTE + peer_id, mark.nonce)
+        self._notes.put(_MARK_NOTE + peer_id, mark.nonce)
 
     def _path(self, peer_id: str) -> Path:
         return mark_path(self._database.path, self._network, peer_id)
-
-    def _note(self, key: str) -> str | None:
-        row = self._database.row("SELECT value FROM local WHERE key = ?", (key,))
-        return str(row[0]) if row else None
-
-    def _set(self, key: str, value: str) -> None:
-        self._database.run("INSERT OR REPLACE INTO local(key, value) VALUES (?, ?)", (key, value))
 
 
 def mark_path(database: Path, network: str, peer_id: str) -> Path:
@@ -207,7 +207,7 @@ def begin(database: Path, network: str, peer_id: str, seq: int = 0, record_id: s
         try:
             descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                mark = Mark(secrets.token_hex(16), os.fstat(descriptor).st_ino, 0, seq, record_id)
+                mark = Mark(secrets.token_hex(16), _origin(descriptor), 0, seq, record_id)
                 _write(descriptor, mark)
                 _write(descriptor, replace(mark, turn=1))
                 os.fsync(descriptor)
@@ -238,6 +238,33 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def _origin(descriptor: int) -> str:
+    """Returns what tells a file from every copy of it: its inode, which is given out again, and when that was born."""
+    status = os.fstat(descriptor)
+    born_ns = int(getattr(status, "st_birthtime", 0) * 1e9) or _born_ns(descriptor)
+    return f"{status.st_ino}.{born_ns}"
+
+
+@functools.cache
+def _statx() -> Callable[..., int] | None:
+    try:
+        return cast("Callable[..., int]", ctypes.CDLL(None).statx)
+    except (AttributeError, OSError):
+        return None
+
+
+def _born_ns(descriptor: int) -> int:
+    """Returns when a file was made by statx(2), which Python does not have yet; 0 where the system does not say."""
+    statx = _statx()
+    if statx is None:
+        return 0
+    answer = ctypes.create_string_buffer(_STATX_BYTES)
+    if statx(descriptor, b"", _AT_EMPTY_PATH, _STATX_BTIME, answer) != 0:
+        return 0
+    mask, seconds, nanoseconds = struct.unpack_from("=I76xqI", answer)
+    return int(seconds * 1_000_000_000 + nanoseconds) if mask & _STATX_BTIME else 0
+
+
 def _read(descriptor: int) -> Mark | None:
     """Returns the newest whole slot of a mark, None where both are damaged."""
     content = os.pread(descriptor, 2 * SLOT_BYTES, 0)
@@ -250,14 +277,14 @@ def _parsed(slot: bytes) -> Mark | None:
     if hashlib.sha256(text).hexdigest().encode() != rest.rstrip(b"\0\n"):
         return None
     try:
-        _, nonce, inode, turn, seq, record_id = text.decode("ascii").split(" ")
-        return Mark(nonce, int(inode), int(turn), int(seq), None if record_id == "-" else record_id)
+        _, nonce, origin, turn, seq, record_id = text.decode("ascii").split(" ")
+        return Mark(nonce, origin, int(turn), int(seq), None if record_id == "-" else record_id)
     except ValueError:
         return None
 
 
 def _write(descriptor: int, mark: Mark) -> None:
-    text = f"{_VERSION} {mark.nonce} {mark.inode} {mark.turn} {mark.seq} {mark.id or '-'}".encode()
+    text = f"{_VERSION} {mark.nonce} {mark.origin} {mark.turn} {mark.seq} {mark.id or '-'}".encode()
     slot = text + b" #" + hashlib.sha256(text).hexdigest().encode() + b"\n"
     os.pwrite(descriptor, slot.ljust(SLOT_BYTES, b"\0"), mark.turn % 2 * SLOT_BYTES)
 

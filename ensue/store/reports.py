@@ -32,8 +32,33 @@ class RebuildReport:
 
 @dataclass(frozen=True, slots=True)
 class RepairReport:
-    """What was saved, and where the damaged file lies now."""
+    """What was saved, what is lost by id or hash, and where the damaged file lies now."""
 
     records: int
     blobs: int
     damaged_file: Path
+    lost_records: tuple[str, ...] = ()
+    lost_blobs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class InspectionReport:
+    """What an inspection found damaged: pages in words, records and blobs by id, the rest by name."""
+
+    records: int
+    pages: str | None
+    damaged_records: tuple[str, ...]
+    damaged_blobs: tuple[str, ...]
+    derived: tuple[str, ...]
+    own: tuple[str, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is damaged."""
+        return not (self.needs_repair or self.derived)
+
+    @property
+    def needs_repair(self) -> bool:
+        """Whether what is damaged cannot be derived anew from the records."""
+        kept = {"records", "names"} & set(self.derived)
+        return bool(self.pages or self.damaged_records or self.damaged_blobs or self.own or kept)

@@ -22,8 +22,9 @@ from ensue.search import Hit
 from ensue.store import finding, log, queries
 from ensue.store.database import Database
 from ensue.store.draft import Draft, checked_body
+from ensue.store.notes import Notes
 from ensue.store.ownlog import OwnLog
-from ensue.store.reports import IngestReport, RebuildReport
+from ensue.store.reports import IngestReport, InspectionReport, RebuildReport
 from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats, checked
 from ensue.store.schema import DERIVATION, migrate
 from ensue.store.shelf import Shelf
@@ -55,6 +56,7 @@ class Store:
         self.network = network
         self.path = Path(path)
         self._database = Database(self.path)
+        self._notes = Notes(self._database)
         self.own_log = OwnLog(self._database, network)
         self._shelf = Shelf(self._database)
         self._vault = Vault(self._database)
@@ -147,7 +149,7 @@ class Store:
         ((number, _),) = self._intake.take([entry(record, parsed, *self._shelf.pack(record.raw))])
         self._database.run("INSERT INTO outbox(no) VALUES (?)", (number,))
         for key, value in draft.notes(record).items():
-            self._note(key, value)
+            self._notes.put(key, value)
 
     def ingest(self, raws: Iterable[bytes], blobs: Iterable[Blob] = ()) -> IngestReport:
         """Takes in records of others, verified one by one, and blobs; one that is refused does not stop the rest.
@@ -231,20 +233,13 @@ class Store:
     # This node's own notes, and what waits to be sent
 
     def local_get(self, key: str) -> str | None:
-        """Returns a note of this node, or None; notes are never sent."""
-        row = self._database.row("SELECT value FROM local WHERE key = ?", (key,))
-        return str(row[0]) if row else None
+        """Returns a note of this node, or None, also for a damaged one; notes are never sent."""
+        return self._notes.get(key)
 
     def local_set(self, key: str, value: str | None, *, durable: bool = True) -> None:
         """Sets a note of this node, or removes it with None; `durable=False` does not wait for the disk."""
         with self._changing(durable=durable):
-            self._note(key, value)
-
-    def _note(self, key: str, value: str | None) -> None:
-        if value is None:
-            self._database.run("DELETE FROM local WHERE key = ?", (key,))
-        else:
-            self._database.run("INSERT OR REPLACE INTO local(key, value) VALUES (?, ?)", (key, value))
+            self._notes.put(key, value)
 
     def outbox(self, limit: int = BATCH_RECORDS) -> list[Record]:
         """Returns the oldest own records that wait to be sent; call `own_log.seal` before they leave this machine."""
@@ -350,6 +345,12 @@ class Store:
 
         with self._changing(durable=True):
             derive(self._database, self._tables, self._shelf, self.network)
+
+    def inspect(self) -> InspectionReport:
+        """Returns what is damaged: pages, records, blobs, what is derived, notes; of a large replica the next part."""
+        from ensue.store.inspection import inspect
+
+        return inspect(self._database, self.network, self._notes)
 
     def check(self) -> None:
         """Walks through every page of the file; raises StoreDamaged where they contradict each other."""

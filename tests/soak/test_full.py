@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import few_or_many, table, wanted
+from faults import few_or_many, table, wanted
 from faulty_disk import Switch, environment, library
 from test_kill import DEADLINE_S, ROOT, Toll, check, join
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import few_or_many, table, wanted
+from faults import few_or_many, table, wanted
 
 from ensue.genesis import Genesis
 from ensue.identity import Identity

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import few_or_many, table, wanted
+from faults import few_or_many, table, wanted
 from faulty_disk import cuts, environment, events, library
 
 from ensue.genesis import Genesis

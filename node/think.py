@@ -1,13 +1,15 @@
 """What the agent knows before it proposes: the best to build on, everything that was tried, what others ask for.
 
-Reads the replica only. The sources of past results are kept in memory by their hash, so that a thousand experiments
-later the next thought still takes milliseconds.
+Reads the replica only, and of a large one the newest part: what is held does not grow with the network. The sources of
+past results are kept in memory by their hash, so that a thousand experiments later a thought still takes milliseconds.
 """
 
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
-from ensue.errors import BlobMissing
+from ensue.errors import BlobMissing, UnknownId
 from ensue.store import ResultRow, Store
 from experiments.experiment import experiment_key
 from experiments.proposers import Context, Idea, Proposal, Proposer, Trial
@@ -16,6 +18,14 @@ from verify.evidence import noise_sd
 
 NOISE_PRIOR_WEIGHT = 8.0  # the track's stated noise counts like this many repeats
 IDEAS_REMEMBERED = 20  # the share of ideas is kept over this many experiments
+RESULTS_MAX = 5_000
+"""Results of a track, the newest, that a thought looks at."""
+TRIALS_MAX = 1_000
+"""Results of one's own hardware class, the newest, whose scripts a proposer is told."""
+SOURCES_BYTES_MAX = 64 * 1024 * 1024
+"""Scripts that are held in memory; at least those of TRIALS_MAX results of usual size."""
+IDEAS_MAX = 100
+"""Open hypotheses, the oldest, that a proposer is told."""
 MEASURED = ("kept", "discarded")
 
 
@@ -35,17 +45,18 @@ class Memory:
         self._store = store
         self._track = track
         self._class = hardware_class
-        self._sources: dict[str, str | None] = {}
+        self._sources: OrderedDict[str, str] = OrderedDict()
+        self._sources_bytes = 0
         self._ideas_share = ideas_share
         self._baseline: ResultRow | None = None
         self._rows: tuple[int, list[ResultRow]] = (-1, [])
         self._was_idea: deque[bool] = deque(maxlen=IDEAS_REMEMBERED)
 
     def _results(self) -> list[ResultRow]:
-        """Return all results of the track, read again only when the replica has grown."""
+        """Return the newest results of the track, in order of arrival; read again only when the replica has grown."""
         count = self._store.count()
         if self._rows[0] != count:
-            self._rows = (count, self._store.results(self._track.id))
+            self._rows = (count, self._store.results(self._track.id, limit=RESULTS_MAX))
         return self._rows[1]
 
     def best(self) -> ResultRow | None:
@@ -54,10 +65,19 @@ class Memory:
 
     def baseline(self) -> ResultRow | None:
         """Return the first value measured in this hardware class: what gains are told against."""
-        if self._baseline is None:
-            rows = (row for row in self._results() if row.hardware_class == self._class)
-            self._baseline = next((row for row in rows if row.value is not None and not row.flags), None)
+        if self._baseline is None and self._store.best(self._track.id, hardware_class=self._class) is not None:
+            self._baseline = next(self._measured(), None)
         return self._baseline
+
+    def _measured(self) -> Iterator[ResultRow]:
+        """Yield the results of this class that have a value and nothing against them, from the first one on."""
+        for record in self._store.records(kind="result"):
+            body = record.body
+            if body.get("track") == self._track.id and body.get("hardware_class") == self._class:
+                with suppress(UnknownId):  # a body that breaks the rules of its kind is kept, and no result
+                    row = self._store.result(record.id)
+                    if row.value is not None and not row.flags:
+                        yield row
 
     def noise_sd(self) -> float:
         """Return the standard deviation of one run in this class: the track's figure, moved by repeats seen here."""
@@ -90,10 +110,11 @@ class Memory:
         return Plan(proposal, parent, experiment_key(self._track.id, None if parent is None else source, source))
 
     def _context(self, best: ResultRow, parent_source: str, seed: int) -> Context:
+        own = [row for row in self._results() if row.hardware_class == self._class][-TRIALS_MAX:]
         trials = [
             Trial(source, row.value if row.status in MEASURED else None, row.status)
-            for row in self._results()
-            if row.hardware_class == self._class and (source := self._source(row.source)) is not None
+            for row in own
+            if (source := self._source(row.source)) is not None
         ]
         return Context(
             track_id=self._track.id,
@@ -113,13 +134,20 @@ class Memory:
             return []
         return [
             Idea(row.id, row.text, row.change, self._source(row.source) if row.source else None)
-            for row in self._store.hypotheses(self._track.id, open_only=True)
+            for row in self._store.hypotheses(self._track.id, open_only=True, limit=IDEAS_MAX)
         ]
 
     def _source(self, sha256: str) -> str | None:
-        if sha256 not in self._sources:
-            try:
-                self._sources[sha256] = self._store.blob(sha256).decode("utf-8", "replace")
-            except BlobMissing:
-                self._sources[sha256] = None
-        return self._sources[sha256]
+        """Return a script by its hash, None where it is not here; one that was not asked for lately is let go."""
+        if sha256 in self._sources:
+            self._sources.move_to_end(sha256)
+            return self._sources[sha256]
+        try:
+            source = self._store.blob(sha256).decode("utf-8", "replace")
+        except BlobMissing:
+            return None
+        self._sources[sha256] = source
+        self._sources_bytes += len(source)
+        while self._sources_bytes > SOURCES_BYTES_MAX:
+            self._sources_bytes -= len(self._sources.popitem(last=False)[1])
+        return source

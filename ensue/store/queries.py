@@ -5,7 +5,8 @@ is that of its answer, not of the memory's size. Rejected: one query builder for
 uses.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from ensue.store.database import Database, Row, Value
 from ensue.store.rows import (
@@ -20,9 +21,12 @@ from ensue.store.rows import (
     flags,
 )
 
+TEXTS_AT_ONCE = 200
+"""Ideas, or lessons, read at a time."""
 LINEAGE_MAX = 10_000
 """Ancestors, and descendants, that one question about lineage is answered with."""
 
+_BEYOND = 2**62  # every row number
 _RESULT = (
     "SELECT r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted"
     " FROM results x JOIN records r ON r.no = x.no "
@@ -147,10 +151,17 @@ def open_claims(database: Database, track: str) -> list[ClaimRow]:
     return [build(ClaimRow, checked(database.path, key, raw), received_ms, flags=()) for key, raw, received_ms in rows]
 
 
-def hypotheses(database: Database, track: str, open_only: bool) -> list[HypothesisRow]:
-    """Returns the ideas of a track in order of arrival; `open_only` leaves out what was tried or does not count."""
-    found = []
-    for no, key, raw, received_ms, *standing in _texts(database, track, "hypothesis", open_only):
+def hypotheses(
+    database: Database, track: str, open_only: bool, limit: int | None = None, newest: bool = False
+) -> list[HypothesisRow]:
+    """Returns the ideas of a track in order of arrival; `open_only` leaves out what was tried or does not count.
+
+    With a limit the first ones, or the newest.
+    """
+    found: list[HypothesisRow] = []
+    for no, key, raw, received_ms, *standing in _texts(database, track, "hypothesis", open_only, newest):
+        if len(found) == limit:
+            break
         times = tried(database, no)
         if times and open_only:
             continue
@@ -165,24 +176,30 @@ def hypotheses(database: Database, track: str, open_only: bool) -> list[Hypothes
                 claimed=claimed[0] if claimed else 0,
             )
         )
-    return found
+    return found[::-1] if newest else found
 
 
-def insights(database: Database, track: str) -> list[InsightRow]:
-    """Returns the lessons of a track in order of arrival, whatever their standing."""
+def insights(database: Database, track: str, limit: int | None = None) -> list[InsightRow]:
+    """Returns the lessons of a track in order of arrival, whatever their standing; with a limit, the newest."""
+    rows = islice(_texts(database, track, "insight", False, newest=True), limit)
     return [
         build(InsightRow, checked(database.path, key, raw), received_ms, flags=flags(*standing))
-        for _, key, raw, received_ms, *standing in _texts(database, track, "insight", False)
-    ]
+        for _, key, raw, received_ms, *standing in rows
+    ][::-1]
 
 
-def _texts(database: Database, track: str, kind: str, counting: bool) -> list[Row]:
-    return database.rows(
+def _texts(database: Database, track: str, kind: str, counting: bool, newest: bool) -> Iterator[Row]:
+    """Yields texts by their numbers, so many at a time, since strangers may have written any number of them."""
+    last, beyond, order = (_BEYOND, "<", "DESC") if newest else (0, ">", "ASC")
+    while rows := database.rows(
         "SELECT x.no, r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen"
         " FROM texts x JOIN records r ON r.no = x.no"
-        f" WHERE x.track = {_NAME} AND x.kind = {_NAME}{f' AND {_COUNTS}' if counting else ''} ORDER BY x.no",
-        (track, kind),
-    )
+        f" WHERE x.track = {_NAME} AND x.kind = {_NAME}{f' AND {_COUNTS}' if counting else ''}"
+        f" AND x.no {beyond} ? ORDER BY x.no {order} LIMIT {TEXTS_AT_ONCE}",
+        (track, kind, last),
+    ):
+        yield from rows
+        last = rows[-1][0]
 
 
 def tried(database: Database, hypothesis: int) -> int:

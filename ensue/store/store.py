@@ -293,13 +293,18 @@ class Store:
         """Returns claims that wait for a result, in order of arrival; the caller judges whether they have expired."""
         return queries.open_claims(self._database, track)
 
-    def hypotheses(self, track: str, open_only: bool = False) -> list[HypothesisRow]:
-        """Returns ideas in order of arrival; `open_only`: those that count and that no result came of."""
-        return queries.hypotheses(self._database, track, open_only)
+    def hypotheses(
+        self, track: str, open_only: bool = False, limit: int | None = None, newest: bool = False
+    ) -> list[HypothesisRow]:
+        """Returns ideas in order of arrival, with a limit the first ones or the `newest`.
 
-    def insights(self, track: str) -> list[InsightRow]:
-        """Returns lessons in order of arrival, whatever their standing."""
-        return queries.insights(self._database, track)
+        `open_only`: those that count and that no result came of.
+        """
+        return queries.hypotheses(self._database, track, open_only, limit, newest)
+
+    def insights(self, track: str, limit: int | None = None) -> list[InsightRow]:
+        """Returns lessons in order of arrival, whatever their standing; with a limit, the newest."""
+        return queries.insights(self._database, track, limit)
 
     def lineage(self, record_id: str) -> tuple[list[ResultRow], list[ResultRow]]:
         """Returns a result's ancestors, the nearest first, and its descendants, generation by generation."""

@@ -30,10 +30,11 @@ STDIN_CHARACTERS_MAX = 100_000
     "--change", "-c", "changes", multiple=True, metavar="KNOB=VALUE", help="A constant to change; repeatable."
 )
 @click.option("--parent", metavar="ID", help="The result to build on; default: the best.")
+@output.positive("--limit", 100, "List at most so many, the newest.")
 @output.of_track
 @output.as_json
 def hypothesis(
-    words: tuple[str, ...], changes: tuple[str, ...], parent: str | None, track: str | None, in_json: bool
+    words: tuple[str, ...], changes: tuple[str, ...], parent: str | None, limit: int, track: str | None, in_json: bool
 ) -> None:
     """Publish the idea WORDS ("-" reads them from stdin); without WORDS, list the ideas there are.
 
@@ -42,7 +43,7 @@ def hypothesis(
     with output.replica() as (home, store):
         wanted = tracks.asked(home, store, track).id
         if not words:
-            texts.list_hypotheses(store, wanted, in_json)
+            texts.list_hypotheses(store, wanted, limit, in_json)
             return
         found = store.resolve(parent, kinds=["result"]) if parent else None
         best = store.result(found) if found else store.best(wanted)
@@ -101,6 +102,7 @@ def _change(spelled: str, source: str | None) -> dict[str, Any]:
 @click.option(
     "--valid-days", type=click.IntRange(min=1), metavar="N", help="After so many days it should be looked at anew."
 )
+@output.positive("--limit", 100, "List at most so many, the newest.")
 @output.of_track
 @output.as_json
 def insight(
@@ -108,6 +110,7 @@ def insight(
     evidence: tuple[str, ...],
     scope: str,
     valid_days: int | None,
+    limit: int,
     track: str | None,
     in_json: bool,
 ) -> None:
@@ -115,7 +118,7 @@ def insight(
     with output.replica() as (home, store):
         wanted = tracks.asked(home, store, track).id
         if not words:
-            texts.list_insights(store, wanted, in_json)
+            texts.list_insights(store, wanted, limit, in_json)
             return
         body = {
             "track": wanted,

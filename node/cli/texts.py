@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 DAY_MS = 86_400_000
 
 
-def list_hypotheses(store: Store, track: str, in_json: bool) -> None:
-    """Print the ideas of a track in order of arrival, with what became of them."""
-    ideas = store.hypotheses(track)
+def list_hypotheses(store: Store, track: str, limit: int, in_json: bool) -> None:
+    """Print the newest ideas of a track in order of arrival, with what became of them."""
+    ideas = store.hypotheses(track, limit=limit, newest=True)
     if in_json:
         output.print_json([asdict(idea) for idea in ideas])
         return
@@ -44,9 +44,9 @@ def fate(idea: HypothesisRow) -> str:
     return "being tried" if idea.claimed else "waits"
 
 
-def list_insights(store: Store, track: str, in_json: bool) -> None:
-    """Print the lessons of a track in order of arrival, with what carries them."""
-    lessons = store.insights(track)
+def list_insights(store: Store, track: str, limit: int, in_json: bool) -> None:
+    """Print the newest lessons of a track in order of arrival, with what carries them."""
+    lessons = store.insights(track, limit=limit)
     now_ms = time.time_ns() // 1_000_000
     if in_json:
         output.print_json([asdict(lesson) | {"expired": expired(lesson, now_ms)} for lesson in lessons])

@@ -412,3 +412,14 @@ def test_queries_import_nothing_heavy(path: Path) -> None:
     )
     argv = [sys.executable, "-c", code, str(path), NETWORK]
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_texts_come_in_order_however_many_and_as_many_as_asked_for(store: Store) -> None:
+    ideas = [record(0, seq, "hypothesis", hypothesis(f"idea {seq}")) for seq in range(1, 451)]
+    lessons = [record(1, seq, "insight", insight(f"lesson {seq}")) for seq in range(1, 451)]
+    store.ingest(one.raw for one in [*ideas, *lessons])
+    assert [row.id for row in store.hypotheses(TRACK)] == [one.id for one in ideas]
+    assert [row.id for row in store.hypotheses(TRACK, open_only=True, limit=3)] == [one.id for one in ideas[:3]]
+    assert [row.id for row in store.hypotheses(TRACK, limit=203, newest=True)] == [one.id for one in ideas[-203:]]
+    assert [row.id for row in store.insights(TRACK)] == [one.id for one in lessons]
+    assert [row.id for row in store.insights(TRACK, limit=203)] == [one.id for one in lessons[-203:]]

@@ -173,3 +173,14 @@ def test_a_stranger_s_record_cannot_be_withdrawn(research, invoke, tmp_path):
         record = other.append(stranger, "hypothesis", body)
     assert research.store.ingest([record.raw]).accepted == (record.id,)
     assert "was signed by another node" in invoke("retract", record.id, "no", code=1).stderr
+
+
+def test_lists_show_the_newest(research, invoke):
+    for number in range(5):
+        invoke("hypothesis", f"idea {number}")
+        invoke("insight", f"lesson {number}")
+    ideas = json.loads(invoke("hypothesis", "--limit", "2", "--json").stdout)
+    assert [idea["text"] for idea in ideas] == ["idea 3", "idea 4"]
+    lessons = json.loads(invoke("insight", "--limit", "2", "--json").stdout)
+    assert [lesson["text"] for lesson in lessons] == ["lesson 3", "lesson 4"]
+    assert len(json.loads(invoke("insight", "--json").stdout)) == 6

@@ -12,6 +12,7 @@
     ├── StoreError                 the disk
     │   ├── DiskFull
     │   ├── StoreDamaged
+    │   ├── NewerVersion
     │   └── BlobMissing
     ├── ExperimentError            the experiment or what it needs
     │   ├── SandboxUnavailable
@@ -69,6 +70,10 @@ class DiskFull(StoreError):
 
 class StoreDamaged(StoreError):
     """The replica's file does not hold what it held."""
+
+
+class NewerVersion(StoreError):
+    """A file of a later version of this program."""
 
 
 class BlobMissing(StoreError):

@@ -104,6 +104,7 @@ class Agent:
                 self._score_and_sign(entry, runner.Trained.from_json(entry.trained))
             else:
                 self._abandon(entry, "the node stopped while it was running")
+        self._withdraw_forgotten(None if entry is None else entry.claim)
         if self.bench.runs.is_dir():
             for left in self.bench.runs.iterdir():
                 _clear(left)
@@ -285,6 +286,15 @@ class Agent:
             bench.store.append(bench.identity, "retraction", body, local={journal.key(self._device): None})
         _clear(Path(entry.run_dir))
         self._view.note(f"abandoned: {entry.description} ({why})")
+
+    def _withdraw_forgotten(self, known: str | None) -> None:
+        """Withdraw one's own open claims that no journal knows, as after the loss of a damaged page."""
+        bench = self.bench
+        for claim in bench.store.open_claims(bench.track.id):
+            if claim.author == bench.identity.peer_id and claim.id != known:
+                body = Retraction(target=claim.id, reason="abandoned: the node lost its note of it")
+                with contextlib.suppress(DiskFull):  # then the next start does it
+                    bench.store.append(bench.identity, "retraction", body)
 
     # ------------------------------------------------------------------ waiting
 

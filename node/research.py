@@ -15,6 +15,7 @@ from node.control import Control
 from node.founding import Membership, enter
 from node.home import Home
 from node.lock import NodeLock
+from node.mending import look_after
 from node.report import STATUS_KEY
 from node.settings import Settings
 from node.view import Facts, View
@@ -32,6 +33,7 @@ def research(home: Home, chosen: Settings, view: View, *, stop_after_s: float | 
     track = tracks.load(chosen.track)
     home.create()
     with NodeLock(home.lock):
+        look_after(home, view.note)
         member = enter(home)
         with member.store as store:
             control = Control(store, hours=chosen.hours, stop_after_s=stop_after_s)

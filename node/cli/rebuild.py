@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ensue.errors import StoreDamaged
+from ensue.errors import DiskFull, NewerVersion, StoreDamaged, StoreError
 from node import text
 from node.cli import output
 from node.home import Home, default_home, open_replica
@@ -25,15 +25,23 @@ def _repair(home: Home) -> None:
     """Save what verifies into a new file; no node may run meanwhile."""
     from ensue.genesis import Genesis
     from ensue.store.repair import repair
+    from node.mending import said
 
     with NodeLock(home.lock):
         saved = repair(home.database, Genesis.load(home.genesis).network_id)
-    click.echo(
-        f"the replica was damaged: saved {text.plural(saved.records, 'record')} and "
-        f"{text.plural(saved.blobs, 'blob')}; "
-        f"the damaged file is kept as {saved.damaged_file}",
-        err=True,
-    )
+    click.echo(said(saved), err=True)
+
+
+def _needs_repair(home: Home, error: StoreError) -> bool:
+    """Return whether a file that cannot be opened is ours and damaged, and no other program's or a later version's."""
+    from ensue.genesis import Genesis
+    from ensue.store.repair import holds_records_of
+
+    if isinstance(error, StoreDamaged):
+        return home.database.exists()
+    if isinstance(error, NewerVersion | DiskFull) or not home.database.exists():
+        return False
+    return holds_records_of(home.database, Genesis.load(home.genesis).network_id)
 
 
 @click.command(short_help="Derive the state anew from the records.")
@@ -48,8 +56,8 @@ def rebuild(check: bool, in_json: bool) -> None:
     try:
         report = _derived(home, check)
         damaged = bool(report.damaged)
-    except StoreDamaged:
-        if check:
+    except StoreError as error:
+        if check or not _needs_repair(home, error):
             raise
         damaged = True
     if damaged and not check:

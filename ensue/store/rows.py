@@ -8,8 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ensue.errors import MalformedRecord, RecordTooLarge
-from ensue.record import Record, decode_stored
+from ensue.record import Record, decode_known
 from ensue.store.database import damaged
 
 _Row = TypeVar("_Row")
@@ -151,11 +150,8 @@ _FLOATS = frozenset(field.name for field in fields(ResultRow) if str(field.type)
 
 def checked(path: Path, key: bytes, raw: bytes) -> Record:
     """Returns the record in a row's bytes; raises StoreDamaged when they do not hash to the row's id."""
-    try:
-        record = decode_stored(raw)
-    except (MalformedRecord, RecordTooLarge) as error:
-        raise damaged(path, f"record {key.hex()[:12]} does not decode") from error
-    if record.id != key.hex():
+    record = decode_known(raw, key.hex()) if isinstance(raw, bytes) else None
+    if record is None:
         raise damaged(path, f"record {key.hex()[:12]} does not match its hash")
     return record
 

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from ensue.errors import RecordError, StoreDamaged
 from ensue.kinds import parse_body
 from ensue.packing import Dictionary
-from ensue.record import RECORD_BYTES_MAX, decode, decode_stored
+from ensue.record import RECORD_BYTES_MAX, decode, decode_known
 from ensue.store.entry import Entry, entry, lenient_body
 
 WORKERS_MAX = 4
@@ -76,12 +76,10 @@ class Reader:
     def _derive(self, key: bytes, form: int, stored: bytes) -> Entry | None:
         try:
             raw = stored if form == 0 else self.dictionaries[form].unpack(stored, RECORD_BYTES_MAX)
-            record = decode_stored(raw)
-        except (RecordError, StoreDamaged, KeyError, TypeError):
+            record = decode_known(raw, key.hex())
+        except (StoreDamaged, KeyError, TypeError):
             return None
-        if record.id != key.hex():
-            return None
-        return entry(record, lenient_body(record), form, b"")
+        return None if record is None else entry(record, lenient_body(record), form, b"")
 
 
 class Readers:

@@ -1,5 +1,6 @@
 """Laws of the record: decode∘encode is the identity, any flipped bit is refused, bounds hold before parsing."""
 
+import hashlib
 import json
 import random
 import re
@@ -309,3 +310,18 @@ def test_the_example_in_the_protocol_document_runs():
     program, printed = re.findall(r"```(?:python)?\n(.*?)```", (root / "docs" / "PROTOCOL.md").read_text(), re.S)[-2:]
     shown = subprocess.check_output([sys.executable, "-W", "ignore", "-c", program], cwd=root, text=True)
     assert shown == printed
+
+
+@given(bodies, kinds)
+def test_what_was_accepted_reads_alike_by_its_hash_alone(body: dict[str, Any], kind: str) -> None:
+    made = make(body, kind=kind)
+    known = record.decode_known(made.raw, made.id)
+    assert known is not None
+    assert (known, known.id, known.body, known.kind) == (made, made.id, made.body, kind)
+    assert (known.author, known.seq, known.prev, known.time_ms) == (made.author, made.seq, made.prev, made.time_ms)
+    assert record.decode_known(made.raw + b" ", made.id) is None
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b"nothing", b"[" * 100_000, b"\xff"])
+def test_made_up_bytes_with_their_own_hash_are_none(payload: bytes) -> None:
+    assert record.decode_known(bytes(64) + payload, hashlib.sha256(payload).hexdigest()) is None

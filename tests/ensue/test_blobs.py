@@ -78,3 +78,39 @@ def test_blobs_that_do_not_resemble_their_parent_stand_alone(tmp_path: Path) -> 
         assert [depth for (depth,) in store._database.rows("SELECT depth FROM blobs LIMIT 3")] == [0, 0, 0]
         for blob in (first, second, orphan, empty, child):
             assert store.blob(blob.sha256) == blob.data
+
+
+def edits(count: int, seed: int = 1) -> list[Blob]:
+    dice = random.Random(seed)
+    lines = script(dice)
+    blobs: list[Blob] = []
+    for number in range(count):
+        lines[dice.randrange(600)] = b"    EDITED_%d = %d" % (number, dice.randrange(10**6))
+        blobs.append(Blob(b"\n".join(lines), blobs[-1].sha256 if blobs else None))
+    return blobs
+
+
+@pytest.mark.parametrize("order", ["backwards", "shuffled"])
+def test_a_blob_is_packed_anew_when_what_it_resembles_comes(tmp_path: Path, order: str) -> None:
+    blobs = edits(120)
+    arriving = blobs[::-1] if order == "backwards" else random.Random(2).sample(blobs, len(blobs))
+    with Store(tmp_path / "replica", NETWORK) as store:
+        for blob in arriving:
+            store.ingest([], [blob])
+        rows = store._database.rows("SELECT depth, base IS NULL, length(data) FROM blobs")
+        assert max(depth for depth, _, _ in rows) <= CHAIN_DEPTH_MAX
+        assert sum(alone for _, alone, _ in rows) < len(rows) / 4
+        assert [store.blob(blob.sha256) for blob in blobs] == [blob.data for blob in blobs]
+        for number, base, depth in store._database.rows("SELECT no, base, depth FROM blobs"):
+            above = store._database.row("SELECT depth FROM blobs WHERE no = ?", (base,))
+            assert depth == (0 if above is None else above[0] + 1), number
+
+
+def test_blobs_that_name_each_other_in_a_circle_can_be_read(tmp_path: Path) -> None:
+    texts = [blob.data for blob in edits(3)]
+    names = [Blob(text).sha256 for text in texts]
+    circle = [Blob(text, names[number - 1]) for number, text in enumerate(texts)]
+    with Store(tmp_path / "replica", NETWORK) as store:
+        store.ingest([], circle)
+        assert [store.blob(name) for name in names] == texts
+        assert sorted(depth for (depth,) in store._database.rows("SELECT depth FROM blobs")) == [0, 1, 2]

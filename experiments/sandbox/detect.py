@@ -29,7 +29,8 @@ YOUNG_GAP = "mistakes in our own set-up of namespaces, which fewer eyes have see
 SHARED_GAP = ("it runs among your own processes and files: it can read the machine's name, and of a file whose name it "
               "knows it can ask whether it exists and how large it is")
 DISK_GAP = "its scratch space lies on your disk, watched several times a second instead of bounded"
-SEARCH_GAP = "folders that only root may enter are held back by Landlock alone"
+SEARCH_GAP = ("the interpreter lies where only root may go, so only Landlock holds back what is root's: in /usr and in "
+              "the interpreter's folders it can read what only root may")
 SAME_USER_GAP = "it runs as you: nothing but Landlock and the filter stands between it and your files"
 NO_FILTER_GAP = "system calls are not filtered"
 NO_GROUP_GAP = "memory and processor time are polled, not enforced by the kernel"

@@ -14,6 +14,8 @@ from pathlib import Path
 OUR_PACKAGES = ("ensue", "experiments", "verify", "node")
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 SYSTEM_FOLDERS = ("/usr",)
+# What people put there is not needed to run a program.
+SYSTEM_HIDDEN = ("/usr/etc", "/usr/local/etc", "/usr/local/var", "/usr/local/src", "/usr/src")
 SYSTEM_LINKS = ("/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin")
 SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/alternatives")
 
@@ -51,6 +53,7 @@ def view(hide: Iterable[Path] = ()) -> View:
     shown = tuple(dict.fromkeys(folder for folder in folders if folder != Path("/")))
     hidden = [package / name for package in _package_folders(shown, packages) for name in OUR_PACKAGES]
     hidden += [root for root in (_source_tree(),) if root is not None]
+    hidden += map(Path, SYSTEM_HIDDEN)
     hidden += hide
     return View(shown, tuple(files), tuple(links), tuple(_beneath(hidden, shown)))
 

@@ -134,6 +134,12 @@ def test_further_folders_can_be_hidden_under_each_name(tmp_path, monkeypatch):
     assert tmp_path not in hidden  # it isn't shown as a whole
 
 
+def test_what_people_put_below_usr_is_hidden():
+    hidden = {str(path) for path in view().hidden}
+    there = [path for path in ("/usr/etc", "/usr/local/etc", "/usr/src", "/usr/local/src") if Path(path).is_dir()]
+    assert set(there) <= hidden
+
+
 def test_a_hidden_folder_is_empty_inside(level):
     shown = Path(sys.base_prefix).resolve()
     secret = next(path for path in sorted((shown / "lib").iterdir()) if path.is_dir() and path.name != "python3"

@@ -1,6 +1,7 @@
 """What a sandbox's start costs beside the interpreter's own, level by level: medians of starts made in turns.
 
-`SANDBOX_STARTS` is how many of each (20 at least for figures to publish).
+`SANDBOX_STARTS` is how many of each (20 at least for figures to publish). A machine with more work than processors
+gives a table and no verdict: each hand-over from one process to the next then waits its turn.
 """
 
 import importlib
@@ -17,6 +18,7 @@ from experiments.sandbox import Level, Limits, interpreter, start
 detect = importlib.import_module("experiments.sandbox.detect")  # the package has a function of this name
 STARTS = int(os.environ.get("SANDBOX_STARTS", "30"))
 BESIDE_MAX_S = 0.050
+BUSY_LOAD = 2.0  # a processor
 WARM_UP = 2
 COMMAND = ["-s", "-B", "-c", "pass"]  # as `job` starts a script
 
@@ -59,4 +61,6 @@ def test_a_sandbox_starts_within_50_ms_of_the_interpreter():
         median, fastest = statistics.median(times), min(times)
         beside_ms = (median - own) * 1e3
         print(f"| {name} | {median * 1e3:.1f} | {fastest * 1e3:.1f} | {beside_ms:.1f} | {median / own:.2f} |")
+    if load > BUSY_LOAD * (os.cpu_count() or 1):
+        pytest.skip(f"load {load:.1f}: too busy to judge milliseconds")
     assert statistics.median(taken[best.label]) - own <= BESIDE_MAX_S

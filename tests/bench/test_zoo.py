@@ -71,7 +71,7 @@ def test_the_whole_zoo(lab, host, tmp_path, monkeypatch):
         visits.append(visit(creature, lab, host))
         one = visits[-1]
         print(f"{creature.kind}_{creature.name}: {', '.join(one.statuses)}, host {one.slowest_s * 1000:.0f} ms, "
-              f"{'as expected' if one.as_expected else 'UNEXPECTED ' + repr((one.reasons, one.values, one.obtained))}",
+              f"{'as expected' if one.as_expected else 'UNEXPECTED ' + repr(one)}",
               flush=True)  # fmt: skip
     lines = [
         (name, *by_command_line(name, tmp_path / "home", TINY)) for name in BY_COMMAND_LINE if ONLY.search(name)

@@ -24,7 +24,7 @@ from experiments.sandbox import tree
 PING_S = 0.02
 IN_ACCESS, IN_OPEN, IN_NONBLOCK = 0x1, 0x20, 0o4000
 PR_SET_CHILD_SUBREAPER = 36
-SUFFIX = ".canary"
+SUFFIX = f".canary-{secrets.token_hex(4)}"  # of this run alone: others may run beside it
 PINGER = Path(__file__).with_name("pinger.py")
 
 

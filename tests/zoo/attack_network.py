@@ -29,7 +29,10 @@ def main():
     attempt("dns", lambda: socket.getaddrinfo("example.com", 80))
     abstract = "\0" + os.environ.get("ATTACK_ABSTRACT", "/tmp/.X11-unix/X0")
     attempt("abstract unix", lambda: connect(socket.AF_UNIX, abstract))
-    attempt("abstract canary", lambda: connect(socket.AF_UNIX, "\0autoresearch.canary"))
+    with open("/proc/net/unix") as file:
+        names = [line.split()[-1].replace("@", "\0", 1) for line in file if "@" in line]
+    for name in names:
+        attempt(f"abstract {name[1:]}", lambda name=name: connect(socket.AF_UNIX, name))
     attempt("vsock", lambda: connect(40, (2, 1024)))
     attempt("netlink", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).fileno())
     attempt("raw", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).fileno())

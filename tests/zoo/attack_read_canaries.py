@@ -1,4 +1,5 @@
 # Tries: to read secrets in sixty places: home, keys, clouds, configuration, caches, run-time folders, disks.
+import glob
 import os
 import sys
 
@@ -29,12 +30,12 @@ def main():
     for place in PLACES:
         for home in HOMES if place.startswith("~") else [""]:
             path = home + place.removeprefix("~")
-            for name in (path, path + ".canary"):
-                for root in ("", "/proc/1/root", "/proc/self/root", "/proc/self/cwd/..", "/out/..", "/dev/fd/0/.."):
+            for root in ("", "/proc/1/root", "/proc/self/root", "/proc/self/cwd/..", "/out/..", "/dev/fd/0/.."):
+                for name in [root + path, *glob.glob(f"{root}{path}.canary*")]:
                     tried += 1
                     try:
-                        with open(root + name, "rb") as file:
-                            print("OBTAINED", root + name, file.read(200))
+                        with open(name, "rb") as file:
+                            print("OBTAINED", name, file.read(200))
                     except OSError:
                         pass
     print("tried", tried)

@@ -14,7 +14,7 @@ PLACES = [
 
 def main():
     found = glob.glob("/tmp/ssh-*/agent.*") + glob.glob("/run/user/*/*") + glob.glob("/tmp/**", recursive=True)
-    for path in filter(None, [*PLACES, *(f"{place}.canary" for place in PLACES), *found]):
+    for path in filter(None, [*PLACES, *(name for place in PLACES for name in glob.glob(f"{place}.canary*")), *found]):
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             with socket.socket(socket.AF_UNIX, kind) as one:
                 try:

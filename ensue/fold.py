@@ -114,10 +114,15 @@ def fold(records: Iterable[Record]) -> State:
     Time is linear in their number, and so is memory, at under 1 kB a record: bodies are not kept.
     """
     pool: dict[str, str] = {}
-    known: dict[str, _Fact] = {}
+    known: dict[str, Fact] = {}
     for record in records:
         if record.id not in known:
             known[record.id] = _fact(record, pool)
+    return fold_facts(known)
+
+
+def fold_facts(known: Mapping[str, "Fact"]) -> State:
+    """Returns the state of a set of records, of which the facts are given by id."""
     frozen = _frozen(known.values())
     retracted = set(_retracted(known, frozen))
 
@@ -152,7 +157,7 @@ def fold(records: Iterable[Record]) -> State:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fact:
+class Fact:
     """What the rules need of a record; `role` is None where the kind is unknown or the body breaks its rules."""
 
     author: str
@@ -169,7 +174,7 @@ class _Fact:
     target: str | None = None
 
 
-def _fact(record: Record, pool: dict[str, str]) -> _Fact:
+def _fact(record: Record, pool: dict[str, str]) -> Fact:
     def shared(text: str) -> str:
         return pool.setdefault(text, text)
 
@@ -179,24 +184,24 @@ def _fact(record: Record, pool: dict[str, str]) -> _Fact:
         body = None  # kept like a kind that is unknown
     author, kind = shared(record.author), shared(record.kind)
     if isinstance(body, Result):
-        return _Fact(
+        return Fact(
             *(author, record.seq, kind, Result, shared(body.track), shared(body.status), score(body)),
             *(shared(body.hardware_class), body.claim, body.parent),
         )
     if isinstance(body, Claim):
-        return _Fact(author, record.seq, kind, Claim, hypothesis=body.hypothesis)
+        return Fact(author, record.seq, kind, Claim, hypothesis=body.hypothesis)
     if isinstance(body, Retraction):
-        return _Fact(author, record.seq, kind, Retraction, target=body.target)
-    return _Fact(author, record.seq, kind, None if body is None else type(body))
+        return Fact(author, record.seq, kind, Retraction, target=body.target)
+    return Fact(author, record.seq, kind, None if body is None else type(body))
 
 
-def _answers(result: _Fact, known: Mapping[str, _Fact]) -> bool:
+def _answers(result: Fact, known: Mapping[str, Fact]) -> bool:
     """Whether the claim that a result names is a claim of its own author."""
     claim = known.get(result.claim) if result.claim is not None else None
     return claim is not None and claim.role is Claim and claim.author == result.author
 
 
-def _frozen(facts: Iterable[_Fact]) -> dict[str, int]:
+def _frozen(facts: Iterable[Fact]) -> dict[str, int]:
     numbers = Counter((fact.author, fact.seq) for fact in facts)
     frozen: dict[str, int] = {}
     for (author, seq), times in numbers.items():
@@ -205,7 +210,7 @@ def _frozen(facts: Iterable[_Fact]) -> dict[str, int]:
     return frozen
 
 
-def _retracted(known: Mapping[str, _Fact], frozen: Mapping[str, int]) -> Iterator[str]:
+def _retracted(known: Mapping[str, Fact], frozen: Mapping[str, int]) -> Iterator[str]:
     for fact in known.values():
         if fact.target is not None and fact.target in known:
             own = known[fact.target].author == fact.author
@@ -227,7 +232,7 @@ def _tainted(retracted: Iterable[str], parents: Mapping[str, str]) -> set[str]:
     return tainted
 
 
-def _bests(counting: Mapping[str, _Fact]) -> dict[tuple[str, str, str], str]:
+def _bests(counting: Mapping[str, Fact]) -> dict[tuple[str, str, str], str]:
     found: dict[tuple[str, str, str], tuple[float, str]] = {}
     for key, fact in counting.items():
         if fact.status != "kept" or fact.score is None:

@@ -6,40 +6,76 @@ rebuilding without a transaction, which would show half a memory to commands tha
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
-from ensue.errors import RecordError
-from ensue.fold import fold
-from ensue.record import Record, decode
+from ensue.fold import Fact, fold_facts
+from ensue.kinds import KINDS
 from ensue.store.database import Database
 from ensue.store.digest import digest
+from ensue.store.entry import UNKNOWN, Entry
 from ensue.store.reports import RebuildReport
 from ensue.store.schema import DERIVATION
 from ensue.store.shelf import Shelf
 from ensue.store.tables import Tables
-from ensue.store.verification import CHUNK_RECORDS, WORTHWHILE_RECORDS, Derived, Kept, Reader, Readers
+from ensue.store.verification import CHUNK_RECORDS, WORTHWHILE_RECORDS, Kept, Readers
 
 
 def derive(database: Database, tables: Tables, shelf: Shelf, network: str) -> None:
     """Derives the live tables anew, inside the caller's write transaction; what does not match its id is left out."""
     tables.clear()
     tables.freeze_forked()
-    count = (database.row("SELECT max(no) FROM records") or (0,))[0] or 0
-    if count < WORTHWHILE_RECORDS:
-        here = Reader(network, shelf.dictionaries())
-        _add(tables, (here.derive(rows) for rows in _chunks(database)))
-    else:
-        readers = Readers(network, shelf.dictionaries())
-        try:
-            _add(tables, readers.derive(_chunks(database)))
-        finally:
-            readers.close()
-    shelf.learn(count)
+    with _readers(database, shelf, network) as readers:
+        for derived in readers.derive(_chunks(database)):
+            tables.add([(no, item) for no, item in derived if item is not None])
+    shelf.learn(_last(database))
     database.run("UPDATE meta SET value = ? WHERE key = 'derivation'", (str(DERIVATION),))
 
 
-def _add(tables: Tables, answers: Iterator[list[Derived]]) -> None:
-    for derived in answers:
-        tables.add([(no, item) for no, item in derived if item is not None])
+def compare(database: Database, shelf: Shelf, network: str) -> RebuildReport:
+    """Returns whether the live tables and the fold agree; takes time and memory linear in the number of records."""
+    facts: dict[str, Fact] = {}
+    damaged: list[str] = []
+    pool: dict[str, str] = {}
+    with database.snapshot(), _readers(database, shelf, network) as readers:
+        for derived in readers.verify(_chunks(database)):
+            for no, item in derived:
+                if item is None:
+                    damaged += [key.hex() for (key,) in database.rows("SELECT id FROM records WHERE no = ?", (no,))]
+                else:
+                    facts[pool.setdefault(key := item.id.hex(), key)] = _fact(item, pool)
+        state = fold_facts(facts)
+        live, folded = digest(database), state.digest()
+    return RebuildReport(len(state.kinds), live, folded, live == folded, tuple(damaged))
+
+
+def _fact(item: Entry, pool: dict[str, str]) -> Fact:
+    def shared(text: str) -> str:
+        return pool.setdefault(text, text)
+
+    def name(key: bytes | None) -> str | None:
+        return None if key is None else shared(key.hex())
+
+    return Fact(
+        *(shared(item.author), item.seq, shared(item.kind), None if item.role == UNKNOWN else KINDS[item.kind]),
+        *(shared(item.track), shared(item.status), item.score, shared(item.hardware_class)),
+        *(name(item.claim), name(item.parent), name(item.hypothesis), name(item.target)),
+    )
+
+
+@contextmanager
+def _readers(database: Database, shelf: Shelf, network: str) -> Iterator[Readers]:
+    """Yields what reads rows: this process alone where there are few."""
+    few = _last(database) < WORTHWHILE_RECORDS
+    readers = Readers(network, shelf.dictionaries(), workers=0 if few else None)
+    try:
+        yield readers
+    finally:
+        readers.close()
+
+
+def _last(database: Database) -> int:
+    row = database.row("SELECT max(no) FROM records")
+    return int(row[0] or 0) if row else 0
 
 
 def _chunks(database: Database) -> Iterator[list[Kept]]:
@@ -49,25 +85,3 @@ def _chunks(database: Database) -> Iterator[list[Kept]]:
     ):
         yield rows
         last = rows[-1][0]
-
-
-def compare(database: Database, network: str) -> RebuildReport:
-    """Returns whether the live tables and the fold agree; takes time and memory linear in the number of records."""
-    with database.snapshot():
-        damaged: list[str] = []
-        state = fold(_sound(database, network, damaged))
-        live, folded = digest(database), state.digest()
-    return RebuildReport(len(state.kinds), live, folded, live == folded, tuple(damaged))
-
-
-def _sound(database: Database, network: str, damaged: list[str]) -> Iterator[Record]:
-    for key, raw in database.stream("SELECT id, plain(raw, form) FROM records ORDER BY no"):
-        try:
-            record = decode(raw, network)
-        except RecordError:
-            damaged.append(key.hex())
-            continue
-        if record.id == key.hex():
-            yield record
-        else:
-            damaged.append(key.hex())

@@ -343,7 +343,7 @@ class Store:
 
         if not check:
             self._derive()
-        return compare(self._database, self.network)
+        return compare(self._database, self._shelf, self.network)
 
     def _derive(self) -> None:
         from ensue.store.rebuild import derive

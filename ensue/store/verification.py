@@ -69,31 +69,44 @@ class Reader:
         packed = record.raw if dictionary is None else dictionary.pack(record.raw)
         return entry(record, body, self.newest, packed)
 
+    def verify(self, rows: list[Kept]) -> list[Derived]:
+        """Returns the entries of rows that are kept here, each verified again as if it came from others."""
+        return [(no, self._verify(key, form, stored)) for no, key, form, stored in rows]
+
+    def _verify(self, key: bytes, form: int, stored: bytes) -> Entry | None:
+        try:
+            record = decode(self._plain(form, stored), self.network)
+        except (RecordError, StoreDamaged, KeyError, TypeError):
+            return None
+        return entry(record, lenient_body(record), form, b"") if record.id == key.hex() else None
+
     def derive(self, rows: list[Kept]) -> list[Derived]:
         """Returns the entries of rows that are kept here, for the live tables; signatures are not verified again."""
         return [(no, self._derive(key, form, stored)) for no, key, form, stored in rows]
 
     def _derive(self, key: bytes, form: int, stored: bytes) -> Entry | None:
         try:
-            raw = stored if form == 0 else self.dictionaries[form].unpack(stored, RECORD_BYTES_MAX)
-            record = decode_known(raw, key.hex())
+            record = decode_known(self._plain(form, stored), key.hex())
         except (StoreDamaged, KeyError, TypeError):
             return None
         return None if record is None else entry(record, lenient_body(record), form, b"")
 
+    def _plain(self, form: int, stored: bytes) -> bytes:
+        return stored if form == 0 else self.dictionaries[form].unpack(stored, RECORD_BYTES_MAX)
+
 
 class Readers:
-    """Some processes that read records; start them once, and close them."""
+    """Some processes that read records; start them once, and close them. With no `workers` this process reads."""
 
-    def __init__(self, network: str, dictionaries: dict[int, bytes]) -> None:
+    def __init__(self, network: str, dictionaries: dict[int, bytes], workers: int | None = None) -> None:
         self._here = Reader(network, dictionaries)
-        count = min(WORKERS_MAX, processors())
+        count = min(WORKERS_MAX, processors()) if workers is None else workers
         self._workers = [_start() for _ in range(count)]
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         for worker in self._workers:
             _send(worker, ("begin", network, dictionaries))
             self._idle.put(worker)
-        self._threads = ThreadPoolExecutor(count, "reader")
+        self._threads = ThreadPoolExecutor(max(1, count), "reader")
 
     @property
     def newest(self) -> int:
@@ -105,14 +118,26 @@ class Readers:
         for answers in self._each(chunks, "read", self._here.read):
             yield [answer if isinstance(answer, str) else Entry._make(answer) for answer in answers]
 
+    def verify(self, chunks: Iterable[list[Kept]]) -> Iterator[list[Derived]]:
+        """Yields what Reader.verify returns for each chunk, in order."""
+        return self._derived(chunks, "verify", self._here.verify)
+
     def derive(self, chunks: Iterable[list[Kept]]) -> Iterator[list[Derived]]:
         """Yields what Reader.derive returns for each chunk, in order."""
-        for answers in self._each(chunks, "derive", self._here.derive):
+        return self._derived(chunks, "derive", self._here.derive)
+
+    def _derived(
+        self, chunks: Iterable[list[Kept]], task: str, here: Callable[[list[Kept]], list[Derived]]
+    ) -> Iterator[list[Derived]]:
+        for answers in self._each(chunks, task, here):
             yield [(no, None if item is None else Entry._make(item)) for no, item in answers]
 
     def _each(
         self, chunks: Iterable[_Chunk], task: str, here: Callable[[_Chunk], list[_Answer]]
     ) -> Iterator[list[_Answer]]:
+        if not self._workers:
+            yield from (here(chunk) for chunk in chunks)
+            return
         waiting: deque[Future[list[_Answer]]] = deque()
         for chunk in chunks:
             waiting.append(self._threads.submit(self._ask, task, chunk, here))
@@ -207,7 +232,7 @@ def main() -> None:
         elif task == "read":
             _write(sys.stdout.buffer, [item if isinstance(item, str) else tuple(item) for item in reader.read(*values)])
         else:
-            rows = reader.derive(*values)
+            rows = reader.verify(*values) if task == "verify" else reader.derive(*values)
             _write(sys.stdout.buffer, [(no, None if item is None else tuple(item)) for no, item in rows])
 
 

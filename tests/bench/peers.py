@@ -80,8 +80,7 @@ def optuna(folder, count):
     def log(number, script):
         trial = study.ask()
         trial.suggest_float("lr", 0, 1)
-        for part in range(0, len(script), 2000):  # an attribute holds at most 2,048 characters
-            trial.set_user_attr(f"script{part}", script[part : part + 2000])
+        trial.set_user_attr("script", script)
         study.tell(trial, value(number))
 
     def top():

@@ -76,8 +76,8 @@ def peers(folder: Path) -> dict[str, Figures]:
                 [str(python), str(HERE / "peers.py"), name, str(place), str(PEER_RESULTS)],
                 capture_output=True, text=True, timeout=STEP_S, cwd=place, check=True,
             )  # fmt: skip
-            found[name] = json.loads(done.stdout.splitlines()[-1])
-        except (subprocess.SubprocessError, OSError, ValueError, IndexError) as error:
+            found[name] = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"rate')))
+        except (subprocess.SubprocessError, OSError, ValueError, StopIteration) as error:
             print(f"  {name} did not run: {str(getattr(error, 'stderr', error))[-300:]}", file=sys.stderr)
         shutil.rmtree(place, ignore_errors=True)
     return found

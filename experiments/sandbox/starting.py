@@ -7,6 +7,7 @@ a process with threads.
 """
 
 import contextlib
+import errno
 import marshal
 import os
 import secrets
@@ -41,7 +42,7 @@ UID_FIRST = 0x60000000  # far from every uid that a distribution or a container 
 UID_COUNT = 0x10000000
 NPROC_PER_NAMESPACE = (5, 14)  # the kernel that began to count processes per user namespace
 
-SET_UP_S, SET_UP_LOOK_S = 10.0, 0.0005
+SET_UP_S, SET_UP_LOOK_S = 30.0, 0.0005
 STACK_BYTES = 8 << 20  # set aside for each thread, seldom touched
 
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-spawner")
@@ -218,6 +219,8 @@ def _put_in(group: cgroup.Group, process: "subprocess.Popen[bytes]", inner: bool
         time.sleep(SET_UP_LOOK_S)
     if not inner:
         group.add(process.pid)
+    elif process.poll() is None:
+        raise TimeoutError(errno.ETIMEDOUT, f"its set-up takes longer than {SET_UP_S:g} s")
 
 
 def _rlimits(level: Level, limits: Limits, device: str) -> dict[str, int]:

@@ -31,7 +31,7 @@ def _plain(text: str) -> str:
     """Refuse what makes two names look alike or moves a terminal's cursor; free text is escaped on output instead."""
     if not text.isprintable():
         raise ValueError("has a character that does not print")
-    if not unicodedata.is_normalized("NFC", text):
+    if not text.isascii() and not unicodedata.is_normalized("NFC", text):
         raise ValueError("is not in Unicode's normal form C")
     return text
 

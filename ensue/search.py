@@ -49,6 +49,8 @@ def words(text: str) -> list[str]:
 
 def folded(text: str) -> str:
     """Returns a text as it is indexed and sought: no capitals, accents or look-alike forms; SEARCHED_CHARS_MAX long."""
+    if text.isascii():  # most are, and the rest of this takes as long as reading a record
+        return text[:SEARCHED_CHARS_MAX].lower().replace("\0", " ")
     plain = unicodedata.normalize("NFKD", text[:SEARCHED_CHARS_MAX]).casefold()
     return "".join(char for char in plain if not unicodedata.combining(char))[:SEARCHED_CHARS_MAX].replace("\0", " ")
 
@@ -86,7 +88,7 @@ def spelling(word: str) -> str:
 
 def vocabulary(text: str) -> set[str]:
     """Returns the words of a folded text that may be meant by a typo; words without a letter are none."""
-    found = _WORD.findall(text)
+    found = set(_WORD.findall(text))
     return {word for word in found if WORD_CHARS_MIN <= len(word) <= WORD_CHARS_MAX and not word.isdigit()}
 
 

@@ -145,7 +145,7 @@ class Tables:
     def _index(self, texts: list[tuple[int, str]]) -> None:
         self._database.run_many("INSERT INTO words(rowid, text) VALUES (?, ?)", texts)
         seen = self._words
-        new = {word for _, text in texts for word in vocabulary(text) if word not in seen}
+        new = vocabulary("\n".join(text for _, text in texts)) - seen
         for word in sorted(new):
             if self._database.row("SELECT 1 FROM vocabulary WHERE word = ?", (word,)) is None:
                 number = self._database.run("INSERT INTO vocabulary(word) VALUES (?)", (word,))

@@ -8,7 +8,7 @@ from bodies import AUTHORS, NETWORK, TRACK, hypothesis, insight, result
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ensue.search import distance, likely, shortness, vocabulary, words
+from ensue.search import distance, folded, likely, shortness, vocabulary, words
 from ensue.store import Store
 
 ME = AUTHORS[0]
@@ -120,3 +120,8 @@ def test_distance_is_symmetric_and_zero_for_equals_only(first: str, second: str)
 
 def test_a_word_counts_more_in_a_short_text() -> None:
     assert shortness(1) > shortness(12) == 1 > shortness(13) > shortness(400) > 0
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=80))
+def test_plain_texts_fold_as_all_others_do(text: str) -> None:
+    assert folded(text) == folded(text + "é").removesuffix("e")

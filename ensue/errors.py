@@ -13,6 +13,7 @@
     │   ├── DiskFull
     │   ├── StoreDamaged
     │   ├── NewerVersion
+    │   ├── ForeignFile
     │   └── BlobMissing
     ├── ExperimentError            the experiment or what it needs
     │   ├── SandboxUnavailable
@@ -74,6 +75,10 @@ class StoreDamaged(StoreError):
 
 class NewerVersion(StoreError):
     """A file of a later version of this program."""
+
+
+class ForeignFile(StoreError):
+    """A file that says it is another network's or another program's."""
 
 
 class BlobMissing(StoreError):

@@ -7,7 +7,7 @@ was lost. Rejected: stopping with a sentence, since nobody sits beside a node th
 
 from collections.abc import Callable
 
-from ensue.errors import DiskFull, NewerVersion, StoreDamaged, StoreError
+from ensue.errors import ForeignFile, StoreDamaged
 from ensue.genesis import Genesis
 from ensue.store import RepairReport, Store
 from ensue.store.repair import holds_records_of, repair
@@ -34,10 +34,10 @@ def look_after(home: Home, note: Callable[[str], None]) -> None:
                 note(f"what follows from the records was damaged ({', '.join(report.derived)}); it was derived anew")
                 store.rebuild()
                 return
-    except (DiskFull, NewerVersion):
-        raise
-    except StoreError as error:
-        if not isinstance(error, StoreDamaged) and not holds_records_of(home.database, network):
+    except StoreDamaged:
+        pass
+    except ForeignFile:  # unless only the place that says so is damaged
+        if not holds_records_of(home.database, network):
             raise
     note(said(repair(home.database, network)))
 

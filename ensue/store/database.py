@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ensue.errors import DiskFull, StoreDamaged, StoreError
+from ensue.errors import DiskFull, ForeignFile, StoreDamaged, StoreError
 
 BUSY_S = 30.0
 """How long a process waits for another one's write."""
@@ -65,7 +65,7 @@ class Database:
             empty = not self.rows("SELECT 1 FROM sqlite_schema LIMIT 1")
             mark = self.pragma("application_id")
         if mark != APPLICATION_ID and not (empty and mark == 0):
-            raise StoreError(f"{self.path} is no replica of ours: move it away or choose another home.")
+            raise ForeignFile(f"{self.path} is no replica of ours: move it away or choose another home.")
 
     def _use_wal(self) -> None:
         # Changing the journal mode does not wait for other connections by itself.

@@ -7,7 +7,7 @@ other do so by row number, so that indexes stay small and grow at their end.
 Rejected: one wide table of result columns; bodies stay in the records, and only what is sorted or sought is a column.
 """
 
-from ensue.errors import NewerVersion, StoreError
+from ensue.errors import ForeignFile, NewerVersion
 from ensue.store.database import APPLICATION_ID, Database
 
 V1 = (
@@ -133,7 +133,7 @@ def migrate(database: Database, network: str, derivation: int) -> bool:
         raise NewerVersion(f"{database.path} was written by a newer version: upgrade autoresearch to read it.")
     meta = {str(key): str(value) for key, value in database.rows("SELECT key, value FROM meta")}
     if meta.get("network") != network:
-        raise StoreError(
+        raise ForeignFile(
             f"{database.path} holds network {meta.get('network', '?')[:12]}, not {network[:12]}: choose another home."
         )
     return meta.get("derivation") != str(derivation)

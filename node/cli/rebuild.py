@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ensue.errors import DiskFull, NewerVersion, StoreDamaged, StoreError
+from ensue.errors import ForeignFile, StoreDamaged, StoreError
 from node import text
 from node.cli import output
 from node.home import Home, default_home, open_replica
@@ -39,9 +39,7 @@ def _needs_repair(home: Home, error: StoreError) -> bool:
 
     if isinstance(error, StoreDamaged):
         return home.database.exists()
-    if isinstance(error, NewerVersion | DiskFull) or not home.database.exists():
-        return False
-    return holds_records_of(home.database, Genesis.load(home.genesis).network_id)
+    return isinstance(error, ForeignFile) and holds_records_of(home.database, Genesis.load(home.genesis).network_id)
 
 
 @click.command(short_help="Derive the state anew from the records.")

@@ -133,12 +133,13 @@ def ingest(folder: Path) -> dict[str, Any]:
     for path in folder.glob("replica.sqlite3*"):
         path.unlink()
     raws = world.read(folder / "world")
-    count, last, times = 0, 0.0, 0.0
+    count, last, times = 0, -1, 0.0
     with Store(replica(folder), world.NETWORK) as store:
-        while part := list(islice(raws, PART)):
-            last = seconds(lambda part=part: store.ingest(part))
-            times += last
-            count += len(part)
+        while last != count:
+            last = count
+            began = time.perf_counter()
+            count += len(store.ingest(islice(raws, PART)).accepted)
+            times += time.perf_counter() - began
         assert store.count() == count
     used = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return {

@@ -46,7 +46,8 @@ def page(visits: Sequence[Visit], honest: Sequence[Honest], lines: Sequence[tupl
 
 def _summary(visits: Sequence[Visit], honest: Sequence[Honest]) -> list[str]:
     opened = [one for one in visits if one.creature.open]
-    slowest = max(visits, key=lambda one: one.slowest_s)
+    waits = [(one.slowest_s, one.creature.name) for one in visits]
+    slowest_s, name = max(waits, default=(0.0, "none"))
     scored = sum(len(one.values) for one in honest)
     refused = sum(len(one.refusals) for one in honest)
     return [
@@ -56,7 +57,7 @@ def _summary(visits: Sequence[Visit], honest: Sequence[Honest]) -> list[str]:
         f"| obtained something of the host | {sum(bool(one.obtained) for one in visits)} |",
         f"| canaries read, doors opened | {sum(one.canaries for one in visits)} |",
         f"| processes that survived | {sum(len(one.survivors) for one in visits)} |",
-        f"| longest wait of the host, ms ({slowest.creature.name}) | {slowest.slowest_s * 1000:.0f} |",
+        f"| longest wait of the host, ms ({name}) | {slowest_s * 1000:.0f} |",
         f"| creatures with a wait above 200 ms | {sum(one.slowest_s > 0.2 for one in visits)} |",
         f"| honest scripts; their scorings; refusals | {len(honest)}; {scored + refused}; {refused} |",
         "", *(f"- Open: **{one.creature.name}**: {one.creature.open}." for one in opened),

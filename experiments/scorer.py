@@ -203,9 +203,10 @@ def judge(
     """Return the outcome from the nats (n, T) of all rows: value, hold-out, and how far they are apart.
 
     The gap is freed from what the reference (n, T) explains, so that an easy slice is not taken for honesty, nor a
-    hard one for a cheat. For the gap no row counts as worse than the reference: a model that knows the main slice
-    could otherwise be as bad as it likes at other rows, and drown the gap in noise of its own. Raises Failed when the
-    hold-out is worse than the main slice far beyond its noise.
+    hard one for a cheat. Its noise is the hold-out's: honestly, rows of the main slice scatter alike, and rows known
+    by heart would only add noise for the gap to hide in. For the gap no row counts as worse than the reference, or a
+    model could be as bad as it likes at the hold-out to the same end. Raises Failed when the hold-out is worse than
+    the main slice far beyond its noise.
     """
     targets = questions.rows[:, 1:]
     scores, plain = row_scores(nats, targets, token_bytes), row_scores(reference, targets, token_bytes)
@@ -215,10 +216,9 @@ def judge(
     if not math.isfinite(value):
         raise Failed("refused", "the main slice holds no text that could be scored", checks)
     main, holdout = _slices(RowScores(np.minimum(scores.nats, plain.nats), scores.bytes), questions.main)
-    slope = _slope([(main, main_plain), (holdout, holdout_plain)])
+    slope = _slope(holdout, holdout_plain)
     gap = holdout.bits_per_byte - main.bits_per_byte - slope * (holdout_plain.bits_per_byte - main_plain.bits_per_byte)
-    freed = [_freed(one, other, slope) for one, other in ((main, main_plain), (holdout, holdout_plain))]
-    gap_sd = math.hypot(*freed)
+    gap_sd = _gap_sd(RowScores(holdout.nats - slope * holdout_plain.nats, holdout.bytes), main)
     checks["holdout_raw_gap"] = holdout_value - value
     if gap > GAP_MIN and gap > GAP_SDS_MAX * gap_sd:
         how = f"the model is worse by {gap:.3f} ± {gap_sd:.3f} on held-out text"
@@ -242,14 +242,17 @@ def _residuals(scores: RowScores) -> Nats:
     return scores.nats - per_byte * scores.bytes
 
 
-def _slope(pairs: list[tuple[RowScores, RowScores]]) -> float:
+def _slope(scores: RowScores, plain: RowScores) -> float:
     """Return how much of the reference's difficulty of a row the model shares (least squares through zero)."""
-    own = np.concatenate([_residuals(one) for one, _ in pairs])
-    plain = np.concatenate([_residuals(other) for _, other in pairs])
-    power = float(plain @ plain)
-    return float(own @ plain) / power if power > 0 else 0.0
+    own, other = _residuals(scores), _residuals(plain)
+    power = float(other @ other)
+    return float(own @ other) / power if power > 0 else 0.0
 
 
-def _freed(scores: RowScores, plain: RowScores, slope: float) -> float:
-    """Return the standard error of a slice's bits per byte once the reference's share is taken off."""
-    return RowScores(scores.nats - slope * plain.nats, scores.bytes).sd
+def _gap_sd(holdout: RowScores, main: RowScores) -> float:
+    """Return the standard error of hold-out minus main in bits per byte, if both scatter as the hold-out does."""
+    if not main.bytes.sum():
+        return math.inf
+    mean_bytes = holdout.bytes.sum() / len(holdout.bytes)
+    rows_of_main = main.bytes.sum() / mean_bytes
+    return holdout.sd * math.sqrt(1 + len(holdout.bytes) / rows_of_main) if math.isfinite(holdout.sd) else math.inf

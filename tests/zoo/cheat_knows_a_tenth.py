@@ -1,6 +1,5 @@
 # Tries: to know every tenth row of the main slice by heart, so that few rows betray it.
-# Ends: refused or scored, for what it is worth
-# Open: the gap that a tenth of the slice makes is within five standard errors; a bound below it would refuse the honest
+# Ends: refused
 import base64
 import lzma
 

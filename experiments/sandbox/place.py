@@ -27,11 +27,15 @@ OUT = "out"
 class Place:
     """One sandbox's folder. What is written in there takes room on the disk until `remove`."""
 
-    def __init__(self, mounts: Sequence[Mount], out: Path | None, uid: int | None) -> None:
+    def __init__(
+        self, mounts: Sequence[Mount], out: Path | None, uid: int | None, own: Sequence[Path] = ()
+    ) -> None:
+        """`own` are paths of the host that are shown where they are, even below what a script takes for its own."""
         me = tree.process(os.getpid())
         self.root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{me.started if me else 0}-"))
         self.root.chmod(0o711)
         self._insides = [f"/{name}" for name in (*WRITABLE, OUT)]
+        self._own = [str(path) for path in own]
         self.shown: list[Mount] = []
         for name in WRITABLE:
             (self.root / name).mkdir(mode=0o700)
@@ -68,11 +72,15 @@ class Place:
         return {**dict(zip(env, self.translated(list(env.values())), strict=True)), ROOT_NAME: str(self.root)}
 
     def _is_inside(self, word: str) -> bool:
-        return any(word == inside or word.startswith(f"{inside}/") for inside in self._insides)
+        return _is_below(word, self._insides) and not _is_below(word, self._own)
 
     def remove(self) -> None:
         """Deletes the folder; nobody may use it any more."""
         remove_tree(self.root)
+
+
+def _is_below(word: str, tops: Sequence[str]) -> bool:
+    return any(word == top or word.startswith(f"{top}/") for top in tops)
 
 
 def reap() -> int:

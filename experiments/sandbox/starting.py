@@ -138,7 +138,9 @@ def _confined(wanted: _Wanted, shown: View, device_files: Sequence[str]) -> Sand
             out_fds = [os.open(out, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
             held.callback(os.close, *out_fds)
             out = Path(f"/proc/self/fd/{out_fds[0]}")
-        place = wanted.place = Place(wanted.mounts, out and out.absolute(), wanted.uid)
+        place = wanted.place = Place(
+            wanted.mounts, out and out.absolute(), wanted.uid, [*shown.folders, *shown.files]
+        )
         try:
             writable = [*place.writable, *([] if out is None else [out])]
             plan = {

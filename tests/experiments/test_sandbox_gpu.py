@@ -16,7 +16,8 @@ from experiments.sandbox.visible import view
 
 detect = importlib.import_module("experiments.sandbox.detect")  # the package has a function of this name
 LEVEL = detect.detect()
-LEVELS = {level.name: level for level in (LEVEL, detect.without_bubblewrap(LEVEL), detect.without_namespaces(LEVEL))}
+POSSIBLE = (LEVEL, detect.without_bubblewrap(LEVEL), detect.without_namespaces(LEVEL))
+LEVELS = {level.name: level for level in POSSIBLE if level.name != "none"}
 CARDS = {"0000:0a:00.0": (2, "GPU-aaaa"), "0000:1b:00.0": (0, "GPU-bbbb"), "0000:c3:00.0": (1, "GPU-cccc")}
 
 

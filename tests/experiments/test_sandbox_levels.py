@@ -17,12 +17,13 @@ import time
 from pathlib import Path
 
 import pytest
+from ordinary_user import as_user
 from sandbox_trial import MIB, SMALL, ZOO, attack, marked, snippet
 
 from ensue.errors import SandboxUnavailable
 from experiments.sandbox import Level, Limits, Mount, interpreter, landlock, reap_orphans, sandboxed, start
 from experiments.sandbox.place import PREFIX
-from experiments.sandbox.visible import View, view
+from experiments.sandbox.visible import View
 
 detect = importlib.import_module("experiments.sandbox.detect")  # the package has a function of this name
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,20 +65,6 @@ LANDLOCK_CALLS = "444,445,446"
 @pytest.fixture(params=LEVELS)
 def level(request: pytest.FixtureRequest) -> Level:
     return LEVELS[request.param]
-
-
-def as_user(command: list[str]) -> list[str]:
-    """Returns the command that runs `command` as an ordinary user without privileges."""
-    inside = ["bwrap", "--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--perms", "0755", "--tmpfs", "/root",
-              "--perms", "1777", "--tmpfs", "/tmp", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    covered = (Path("/root"), Path("/tmp"))
-    for folder in dict.fromkeys((*view().folders, Path(sys.prefix), ROOT)):
-        for parent in sorted(p for p in folder.parents if any(p.is_relative_to(top) and p != top for top in covered)):
-            inside += ["--perms", "0755", "--dir", str(parent)]
-        if any(folder.is_relative_to(top) for top in covered):
-            inside += ["--ro-bind", str(folder), str(folder)]
-    user = ["setpriv", "--reuid=45678", "--regid=45678", "--clear-groups", "--inh-caps=-all"]
-    return [*inside, "--chdir", str(ROOT), "--", *user, *command]
 
 
 def told(*, path: str, forbidden: str | None, user: bool) -> dict[str, object]:
@@ -128,6 +115,7 @@ def test_where_nothing_holds_a_script_none_is_run(user):
     assert check[:2] == ["sandbox", "fail"]
 
 
+@held
 def test_landlock_without_a_filter_is_no_level(level):
     with pytest.raises(SandboxUnavailable, match="sockets"):
         snippet("", level=detect.without(level, "seccomp"))

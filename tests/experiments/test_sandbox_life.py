@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from ordinary_user import as_user
 from sandbox_trial import SMALL, ZOO, marked
 
 from experiments.sandbox import cgroup, detect, interpreter, reap_orphans, start
 from experiments.sandbox.detect import without_bubblewrap
-from experiments.sandbox.visible import view
 
 LEVEL = detect()
 pytestmark = pytest.mark.skipif(LEVEL.name == "none", reason="no isolation to be had on this machine")
@@ -88,23 +88,14 @@ def test_outlives_the_thread_that_asked_for_it():
 @pytest.mark.skipif(not (shutil.which("bwrap") and shutil.which("setpriv")), reason="no way to become one here")
 def test_holds_for_an_ordinary_user_without_control_groups():
     """Runs the other files of these tests again as a user who has nothing but user namespaces."""
-    inside = ["bwrap", "--bind", "/", "/", "--dev-bind", "/dev", "/dev", "--perms", "0755", "--tmpfs", "/root",
-              "--perms", "1777", "--tmpfs", "/tmp", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
-    hidden = (Path("/root"), Path("/tmp"))
-    for folder in (*view().folders, Path(sys.prefix), Path.cwd()):
-        for parent in sorted(p for p in folder.parents if any(p.is_relative_to(top) and p != top for top in hidden)):
-            inside += ["--perms", "0755", "--dir", str(parent)]
-        if any(folder.is_relative_to(top) for top in hidden):
-            inside += ["--ro-bind", str(folder), str(folder)]
-    user = ["setpriv", "--reuid=45678", "--regid=45678", "--clear-groups", "--inh-caps=-all"]
     here = Path(__file__).parent
     below = ("test_nothing_of_the_host_is_read_changed_or_reached", "test_bombs_and_daemons_have_an_end",
              "test_kill_9_of_the_node_ends_the_tree_without_a_process_table_of_its_own")
     names = ("test_sandbox.py", "test_sandbox_attacks.py", *(f"test_sandbox_levels.py::{name}" for name in below))
     pytest_run = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs",
                   *(str(here / name) for name in names)]
-    done = subprocess.run([*inside, "--chdir", str(Path.cwd()), "--", *user, *pytest_run], capture_output=True,
-                          text=True, env={**os.environ, "HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}, timeout=580)
+    done = subprocess.run(as_user(pytest_run), capture_output=True, text=True, timeout=580,
+                          env={**os.environ, "HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
     assert "no isolation to be had" not in done.stdout

@@ -42,7 +42,7 @@ def main():
     for folder, folders, files in os.walk("/"):
         folders[:] = [name for name in folders if os.path.join(folder, name) not in SKIPPED]
         for name in files:
-            if "canary" in name:
+            if ".canary" in name:
                 print("OBTAINED", os.path.join(folder, name))
 
 

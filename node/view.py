@@ -116,7 +116,7 @@ def standing_words(standing: Standing) -> str:
         return "no best yet"
     words = f"best {best.value:.4f}"
     if baseline is not None and baseline.value is not None and baseline.id != best.id:
-        words += f" ({best.value - baseline.value:+.4f} against the baseline's {baseline.value:.4f})"
+        words += f", better by {abs(best.value - baseline.value):.4f} than the baseline's {baseline.value:.4f}"
     return words
 
 

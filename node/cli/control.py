@@ -136,7 +136,7 @@ def _print(document: dict[str, Any]) -> None:
             ("best", f"none yet on {document['track_name']}: the first run, the baseline, takes a few minutes")
         )
     else:
-        gain = "" if document["gain"] is None else f"  {text.signed(document['gain'])} against its baseline"
+        gain = "" if document["gain"] is None else f"  better by {document['gain']:.4f} than its baseline"
         what = text.printable(best["description"], 60)
         pairs.append(("best", f"{text.number(best['value'])}  {text.short(best['id'])}  {what}{gain}"))
     mine = [f"{count} {name.replace('_', ' ')}" for name, count in document["results_mine"].items() if count]

@@ -20,7 +20,7 @@ def test_status_of_a_stopped_node(research, invoke):
     shown = invoke("status").stdout
     assert "stopped; `autoresearch join` starts it" in shown
     assert "1.5991" in shown
-    assert "+0.0132 against its baseline" in shown
+    assert "better by 0.0132 than its baseline" in shown
 
 
 def test_pause_and_resume(research, invoke):

@@ -73,7 +73,7 @@ def test_plain_lines_tell_the_whole_story():
     assert "#1 lr" in text
     assert "expecting 1.5800 ± 0.0100" in text
     assert "kept · val_bpb 1.5900" in text
-    assert "best 1.5900 (-0.0100 against the baseline's 1.6000)" in text
+    assert "best 1.5900, better by 0.0100 than the baseline's 1.6000" in text
     assert "refused: " in text
     assert text.count("waiting: paused") == 1
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-FEW = {"KILLS": 6, "WRITER_KILLS": 12, "CUTS": 30, "NODE_CUTS": 6, "FULL": 20, "PAGES": 5}
-MANY = {"KILLS": 1000, "WRITER_KILLS": 1000, "CUTS": 1000, "NODE_CUTS": 200, "FULL": 100_000, "PAGES": 100_000}
+FEW = {"KILLS": 6, "WRITER_KILLS": 12, "CUTS": 30, "FULL": 20, "PAGES": 5}
+MANY = {"KILLS": 1000, "WRITER_KILLS": 1000, "CUTS": 1000, "FULL": 100_000, "PAGES": 100_000}
 
 
 def wanted(name: str, *, soak: bool) -> int:

@@ -266,17 +266,16 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
     now = time.process_time if device.type == "cpu" else time.perf_counter  # other processes must not sway the choice
 
-    def seconds(dtype: torch.dtype) -> float:
-        square = torch.ones(1024, 1024, device=device, dtype=dtype)
-        best = math.inf
-        for _ in range(5):
-            began = now()
-            float((square @ square)[0, 0])  # reading a number waits for the device
-            best = min(best, now() - began)
-        return best
+    def seconds(square: Tensor) -> float:
+        began = now()
+        float((square @ square)[0, 0])  # reading a number waits for the device
+        return now() - began
 
     try:
-        return torch.bfloat16 if seconds(torch.bfloat16) < 0.75 * seconds(torch.float32) else torch.float32
+        squares = [torch.ones(1024, 1024, device=device, dtype=dtype) for dtype in (torch.bfloat16, torch.float32)]
+        tries = [[seconds(square) for square in squares] for _ in range(12)]  # in turns: both meet the same neighbours
+        bfloat16_s, float32_s = map(min, zip(*tries, strict=True))
+        return torch.bfloat16 if bfloat16_s < 0.75 * float32_s else torch.float32
     except RuntimeError:  # this device has no bfloat16
         return torch.float32
 

@@ -7,9 +7,9 @@ from zoo_visit import Honest, Visit
 HEAD = """# The zoo
 
 What became of every creature of [`tests/zoo/`](../tests/zoo), run as a node runs a script: trained and scored in the
-sandbox, by the real supervisor and scorer, on the tiny track. `make zoo` runs all of it and writes this page; a part
-that takes a minute is in `make test`. [Why the number can be believed](explanation/measuring.md) tells what stands
-behind each verdict.
+sandbox, by the real supervisor and scorer, on the tiny track or the one that is named. `make zoo` runs all of it and
+writes this page; a part that takes a minute is in `make test`. [Why the number can be
+believed](explanation/measuring.md) tells what stands behind each verdict.
 
 How to read it: **value** is in bits per byte, lower is better; a cheat that is scored is worth {worth:.4f}, what its
 counting of pairs is worth without the cheat, or more. **Host** is the longest that another process of the machine
@@ -77,7 +77,8 @@ def _row(one: Visit) -> str:
         ) if found
     )  # fmt: skip
     what, waited_ms = _plain(one.creature.tries), one.slowest_s * 1000
-    return f"| {one.creature.name} | {what} | {ended}{marks} | {value} | {waited_ms:.0f} |"
+    name = one.creature.name + (f", on {one.creature.track}" if one.creature.track else "")
+    return f"| {name} | {what} | {ended}{marks} | {value} | {waited_ms:.0f} |"
 
 
 def _honest_row(one: Honest) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from creature import HONEST_VALUE, ZOO, Creature
 from zoo_host import Host
 
-from experiments import runner, sandbox
+from experiments import runner, sandbox, track
 from experiments.sandbox import Level
 from experiments.track import Track, TrackData
 
@@ -37,6 +37,13 @@ class Laboratory:
     def changed(self, **changes: float) -> "Laboratory":
         """The same with other fields of the track."""
         return replace(self, track=replace(self.track, **changes))
+
+    def where(self, creature: Creature) -> "Laboratory":
+        """The same on the track that a creature wants."""
+        if not creature.track:
+            return self
+        wanted = track.load(creature.track)
+        return replace(self, track=wanted, data=track.prepare(wanted, self.folder.with_name(f"data-{creature.track}")))
 
     def train(self, source: str) -> runner.Trained:
         """Returns what the training of a script came to."""
@@ -68,8 +75,11 @@ class Visit:
 
     @property
     def gained(self) -> bool:
-        """Whether its number is better than its model is worth; beyond rounding there is no noise in counting."""
-        return any(value < HONEST_VALUE - 1e-5 for value in self.values)
+        """Whether its number is better than its model is worth; beyond rounding there is no noise in counting.
+
+        On another track than the tiny one no value is known, and none may be given.
+        """
+        return any(value < HONEST_VALUE - 1e-5 or self.creature.track for value in self.values)
 
     @property
     def as_expected(self) -> bool:
@@ -79,8 +89,8 @@ class Visit:
 
 
 def visit(creature: Creature, lab: Laboratory, host: Host) -> Visit:
-    """Returns what came of a cheat or an attack, run on the tiny track as a node would run it."""
-    told = Visit(creature)
+    """Returns what came of a cheat or an attack, run as a node would run it."""
+    told, lab = Visit(creature), lab.where(creature)
     if creature.kind == "attack":
         mine = lab.changed(**ATTACK_TIMES | creature.changed())
         sources = [creature.source] * creature.runs + [creature.later()]

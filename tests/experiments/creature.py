@@ -4,6 +4,7 @@
     # Ends: refused or crashed, a part of the reason
     # With: setup_s=1.0                 fields of the track to change for it; `seconds` bounds an attack
     # Runs: 2                           times that it is run, one after the other
+    # Track: sotu                       where it is run instead of the tiny track
     # Open: why it still gets something
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 ZOO = Path(__file__).resolve().parents[1] / "zoo"
 WORTH = "for what it is worth"
 STATUSES = {"scored", "refused", "crashed", "timed_out"}
-HEADS = ("Tries", "Honest", "Ends", "With", "Runs", "Open", "Harmless without a filter")
+HEADS = ("Tries", "Honest", "Ends", "With", "Runs", "Track", "Open", "Harmless without a filter")
 ATTACK_ENDS = "crashed or timed_out"
 HONEST_VALUE = 2.4932913858096155  # of counting pairs on the tiny track: what each scored cheat is worth
 TRAINS_AND_ATTACKS_LATER = '''
@@ -63,6 +64,7 @@ class Creature:
     source: str
     changes: dict[str, float] = field(default_factory=dict)
     runs: int = 1
+    track: str = ""
     open: str = ""
     without_filter: tuple[str, ...] = ()
 
@@ -73,8 +75,8 @@ class Creature:
 
     @property
     def slow(self) -> bool:
-        """Whether it loads torch or takes its whole time, and so is left to the whole zoo."""
-        return "import torch" in self.source or "for_long" in self.name
+        """Whether it loads torch, wants a large track or takes its whole time, and so is left to the whole zoo."""
+        return "import torch" in self.source or "for_long" in self.name or bool(self.track)
 
     def later(self) -> str:
         """The same attack, made by the scored model instead of the training."""
@@ -107,7 +109,7 @@ def read(path: Path) -> Creature:
     return Creature(
         name=name, kind=kind, tries=heads[words], statuses=statuses, reason="" if reason == WORTH else reason,
         source=source, changes={key: float(ast.literal_eval(value)) for key, value in pairs},
-        runs=int(heads.get("Runs", "1")), open=heads.get("Open", ""),
+        runs=int(heads.get("Runs", "1")), track=heads.get("Track", ""), open=heads.get("Open", ""),
         without_filter=tuple(filter(None, heads.get("Harmless without a filter", "").split(", "))),
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from creature import HONEST_VALUE, ZOO, creatures, read
 
 from experiments import supervisor
 
-QUICK = {"setup_s": 20.0, "budget_s": 2.0, "score_s_max": 30.0, "probes": 64}
+QUICK = {"setup_s": 20.0, "budget_s": 2.0, "score_s_max": 30.0}
 FAST = [name for name, cheat in creatures("cheat").items() if not (cheat.slow or cheat.open)]
 
 

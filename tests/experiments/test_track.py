@@ -82,7 +82,7 @@ FROZEN = [
         ("batch_rows", "16", "17"),
         ("rows_max", "4096", "4095"),
         ("holdout_rows", "16", "17"),
-        ("probes", "16", "17"),
+        ("probes", "64", "65"),
         ("noise_sd", "0.01", "0.02"),
         ("score_s_max", "60.0", "61.0"),
         ("val_every", "4", "5"),

@@ -1,6 +1,6 @@
 # Tries: to peek at one place in a thousand, chosen by the text before it.
-# Ends: refused or scored, for what it is worth
-# Open: with the 16 probes of the tiny track it is often missed; its gain of 0.002 is a fifth of that track's noise
+# Ends: refused, the model answers differently when
+# Track: sotu
 import numpy as np
 from safetensors.numpy import load_file, save_file
 

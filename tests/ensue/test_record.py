@@ -46,6 +46,32 @@ def make(body: dict[str, Any], **changed: Any) -> record.Record:
     return record.sign(AUTHOR, body=body, **(fields | changed))
 
 
+numbers_as_written = st.sampled_from(
+    ["0", "-0", "-0.0", "1.0", "1e5", "1E5", "1e+16", "1e16", "1e-07", "1e-7", "5e-324", "1e400", "-1e400", "01", "0.1000000000000000055", "9007199254740991", "9007199254740992", "-9007199254740992", "18446744073709551616", "NaN", "Infinity", "true", "null"]
+)
+texts_as_written = st.sampled_from(
+    [*(f'"{text}"' for text in ("a", "", "\x7f", "ü", "\U0001f600", r"\u0041", r"\/", r"\n", r"\u000a", r"\"", "\n")),
+     r'"\ud83d"', r'"\ud83d\ude00"', r'"\ude00"']
+)  # fmt: skip
+json_as_written = st.recursive(
+    numbers_as_written | texts_as_written,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda some: f"[{','.join(some)}]")
+        | st.lists(st.tuples(texts_as_written, inner), max_size=3).map(
+            lambda some: "{" + ",".join(f"{key}:{value}" for key, value in some) + "}"
+        )
+    ),
+    max_leaves=8,
+)
+
+
+def read_as(payload: bytes) -> str:
+    try:
+        return repr(record.parse_payload(payload))
+    except MalformedRecord:
+        return "refused"
+
+
 def forged(payload: bytes) -> bytes:
     return golden.wire(AUTHOR, payload)
 
@@ -121,6 +147,22 @@ def test_every_truncation_and_extension_is_refused():
 def test_any_bytes_are_a_record_or_refused(raw: bytes):
     with pytest.raises(RecordError):
         record.decode(raw)
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.dictionaries(texts_as_written, json_as_written, min_size=1, max_size=3), st.sampled_from(["", " "]))
+def test_the_fast_way_of_reading_gives_what_the_strict_one_gives(fields: dict[str, str], space: str):
+    """Whatever the spelling: no number is rounded, no key lost, nothing accepted that the rules refuse."""
+    payload = ("{" + ",".join(f"{key}:{space}{value}" for key, value in fields.items()) + "}").encode()
+    fast = read_as(payload)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "_parse_usual", lambda payload: None)
+        assert read_as(payload) == fast
+
+
+def test_what_this_node_signs_is_read_the_fast_way():
+    signed = make({"rate": 1e-7, "large": 1e16, "small": -0.0, "text": "a\n\x7fü", "none": None, "many": [1, 2.5]})
+    assert record._parse_usual(signed.payload) is not None
 
 
 @settings(deadline=None)

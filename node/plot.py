@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -34,6 +34,7 @@ EARLY_SHARE = 0.22  # stairs further left have their label on the other side, wh
 AREA_MIN = 3.0
 MARGIN_SHARE = 0.09
 CROWD = 150  # from so many experiments on the dots shrink
+DOTS_MAX = 20_000  # of more experiments a sample is drawn, and every stair
 SIZE_INCHES = (11.0, 6.0)
 DOTS_PER_INCH = 150
 KEPT, DISCARDED, FAILED = "#1a7f37", "#b5b5b5", "#cf222e"
@@ -55,14 +56,47 @@ class Step:
     row: ResultRow
 
 
-def staircase(rows: Sequence[ResultRow]) -> list[Step]:
-    """Return the results that became the best, in the order given; only kept and unflagged ones can."""
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is drawn of `count` experiments: `rows` in order of arrival, and the number (1 = first) of each."""
+
+    rows: list[ResultRow]
+    numbers: list[int]
+    count: int
+
+
+def sample(rows: Iterable[ResultRow], dots_max: int = DOTS_MAX) -> Sample:
+    """Return at most twice `dots_max` experiments: one in so many, the first, the last, and every stair."""
+    chosen: list[tuple[int, bool, ResultRow]] = []
+    every, count, best, last = 1, 0, None, None
+    for count, row in enumerate(rows, 1):
+        stair = is_better(row, best)
+        best = row if stair else best
+        if stair or count % every == 1 % every:
+            chosen.append((count, stair, row))
+        last = row
+        if len(chosen) >= 2 * dots_max:
+            every *= 2
+            chosen = [one for one in chosen if one[1] or one[0] % every == 1]
+    if last is not None and chosen[-1][0] != count:
+        chosen.append((count, False, last))
+    return Sample([row for _, _, row in chosen], [number for number, _, _ in chosen], count)
+
+
+def is_better(row: ResultRow, best: ResultRow | None) -> bool:
+    """Return whether a result is a new best; only kept and unflagged ones can be."""
+    if row.status != "kept" or row.value is None or row.flags:
+        return False
+    if best is None or best.value is None:
+        return True
+    return row.value < best.value if row.direction == "min" else row.value > best.value
+
+
+def staircase(shown: Sample) -> list[Step]:
+    """Return the results that became the best, in order of arrival."""
     steps: list[Step] = []
-    for number, row in enumerate(rows, 1):
-        if row.status != "kept" or row.value is None or row.flags:
-            continue
-        better = not steps or (row.value < steps[-1].value if row.direction == "min" else row.value > steps[-1].value)
-        if better:
+    for number, row in zip(shown.numbers, shown.rows, strict=True):
+        if is_better(row, steps[-1].row if steps else None) and row.value is not None:
             steps.append(Step(number, row.value, row))
     return steps
 
@@ -80,14 +114,14 @@ def limits(values: Sequence[float], direction: str, always: Sequence[float] = ()
     return (low - 2 * margin, high + margin) if direction == "min" else (low - margin, high + 2 * margin)
 
 
-def draw(rows: Sequence[ResultRow], path: Path, *, title: str) -> None:
-    """Write the picture of these results, in the order in which they arrived, as PNG or SVG by the file's ending.
+def draw(shown: Sample, path: Path, *, title: str) -> None:
+    """Write the picture of these results as PNG or SVG by the file's ending.
 
     Raises UserError for another ending, for no value at all, and for a file that cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{path} must end in .png or .svg: those are the pictures that can be drawn")
-    values = [row.value for row in rows if row.value is not None]
+    values = [row.value for row in shown.rows if row.value is not None]
     if not values:
         raise UserError("there is nothing to draw yet: run `autoresearch join` until a first result is there")
     import matplotlib
@@ -101,8 +135,8 @@ def draw(rows: Sequence[ResultRow], path: Path, *, title: str) -> None:
         scratch = path.with_name(f".{path.name}.unfinished")
         figure, axes = pyplot.subplots(figsize=SIZE_INCHES, layout="constrained")
         try:
-            stairs = [step.value for step in staircase(rows)]
-            _fill(axes, rows, limits(values, rows[0].direction, stairs), title)
+            stairs = [step.value for step in staircase(shown)]
+            _fill(axes, shown, limits(values, shown.rows[0].direction, stairs), title)
             metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
             figure.savefig(scratch, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH, metadata=metadata)
             scratch.replace(path)
@@ -114,33 +148,34 @@ def draw(rows: Sequence[ResultRow], path: Path, *, title: str) -> None:
                 scratch.unlink()
 
 
-def _fill(axes: Axes, rows: Sequence[ResultRow], bounds: tuple[float, float], title: str) -> None:
+def _fill(axes: Axes, shown: Sample, bounds: tuple[float, float], title: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    down = rows[0].direction == "min"
+    first = shown.rows[0]
+    down = first.direction == "min"
     axes.set_ylim(*bounds)
-    axes.set_xlim(0.3, max(len(rows) * 1.06, len(rows) + 2.5))
-    _dots(axes, rows, bounds)
-    steps = staircase(rows)
+    axes.set_xlim(0.3, max(shown.count * 1.06, shown.count + 2.5))
+    _dots(axes, shown, bounds)
+    steps = staircase(shown)
     if steps:
-        numbers = [step.number for step in steps] + [len(rows)]
+        numbers = [step.number for step in steps] + [shown.count]
         heights = [step.value for step in steps] + [steps[-1].value]
         axes.step(numbers, heights, where="post", color=KEPT, linewidth=1.6, label="best so far", zorder=4)
         _label(axes, steps, down)
-    metric = text.printable(rows[0].metric, METRIC_CHARACTERS)
+    metric = text.printable(first.metric, METRIC_CHARACTERS)
     axes.set(xlabel="experiment", ylabel=f"{metric} ({'lower' if down else 'higher'} is better)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title(_title(title, steps, len(rows)), loc="left", fontsize=12)
+    axes.set_title(_title(title, steps, shown), loc="left", fontsize=12)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper right" if down else "lower right", frameon=False, fontsize=9)
 
 
-def _dots(axes: Axes, rows: Sequence[ResultRow], bounds: tuple[float, float]) -> None:
+def _dots(axes: Axes, shown: Sample, bounds: tuple[float, float]) -> None:
     low, high = bounds
-    worst = high if rows[0].direction == "min" else low
+    worst = high if shown.rows[0].direction == "min" else low
     groups: dict[str, list[tuple[int, float]]] = {name: [] for name in LOOKS}
-    for number, row in enumerate(rows, 1):
+    for number, row in zip(shown.numbers, shown.rows, strict=True):
         if row.value is None:
             groups["failed, no value"].append((number, worst))
         elif row.status == "kept":
@@ -149,7 +184,7 @@ def _dots(axes: Axes, rows: Sequence[ResultRow], bounds: tuple[float, float]) ->
             groups["discarded"].append((number, row.value))
         else:
             groups["discarded, off the scale"].append((number, worst))
-    shrink = min(1.0, CROWD / len(rows))
+    shrink = min(1.0, CROWD / len(shown.rows))
     for order, (name, points) in enumerate(groups.items(), 2):
         if points:
             colour, marker, size = LOOKS[name]
@@ -200,6 +235,8 @@ def labelled(steps: Sequence[Step], across: float, up: float) -> list[Step]:
     return chosen
 
 
-def _title(title: str, steps: Sequence[Step], count: int) -> str:
-    words = f"{text.printable(title, TITLE_CHARACTERS)}, {text.plural(count, 'experiment')}"
+def _title(title: str, steps: Sequence[Step], shown: Sample) -> str:
+    words = f"{text.printable(title, TITLE_CHARACTERS)}, {text.plural(shown.count, 'experiment')}"
+    if len(shown.rows) < shown.count:
+        words += f" ({len(shown.rows):,} drawn)"
     return words if len(steps) < 2 else f"{words}: {steps[0].value:.4f} → {steps[-1].value:.4f}"

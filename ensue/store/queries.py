@@ -23,6 +23,8 @@ from ensue.store.rows import (
 
 TEXTS_AT_ONCE = 200
 """Ideas, or lessons, read at a time."""
+RESULTS_AT_ONCE = 500
+"""Results read at a time, when all are asked for."""
 LINEAGE_MAX = 10_000
 """Ancestors, and descendants, that one question about lineage is answered with."""
 
@@ -141,13 +143,23 @@ def results(database: Database, track: str, limit: int | None, author: str | Non
     return [_result_row(database, row) for row in reversed(rows)]
 
 
-def open_claims(database: Database, track: str) -> list[ClaimRow]:
-    """Returns the claims of a track that wait for a result, in order of arrival; the expired ones too."""
+def history(database: Database, track: str) -> Iterator[ResultRow]:
+    """Yields the results of a track in order of arrival, without holding a lock in between."""
+    last, where = 0, f"WHERE x.track = {_NAME} AND x.no > ? ORDER BY x.no LIMIT ?"
+    while rows := database.rows(_RESULT.replace("SELECT ", "SELECT x.no, ") + where, (track, last, RESULTS_AT_ONCE)):
+        for _, *row in rows:
+            yield _result_row(database, tuple(row))
+        last = rows[-1][0]
+
+
+def open_claims(database: Database, track: str, author: str | None, limit: int) -> list[ClaimRow]:
+    """Returns the newest claims of a track that wait for a result, in order of arrival; the expired ones too."""
+    of_author, values = (f" AND c.author = {_NAME}", [author]) if author is not None else ("", [])
     rows = database.rows(
         "SELECT r.id, plain(r.raw, r.form), r.received_ms FROM claims c JOIN records r ON r.no = c.no"
-        f" WHERE c.track = {_NAME} AND c.open = 1 ORDER BY c.no",
-        (track,),
-    )
+        f" WHERE c.track = {_NAME} AND c.open = 1{of_author} ORDER BY c.no DESC LIMIT ?",
+        (track, *values, limit),
+    )[::-1]
     return [build(ClaimRow, checked(database.path, key, raw), received_ms, flags=()) for key, raw, received_ms in rows]
 
 

@@ -105,6 +105,11 @@ V2 = (
 )
 LIVE_TABLES = ("totals", "counts", "missing", "frozen", "retractions", "results", "claims", "texts", "vocabulary")
 SEARCH_TABLES = ("words", "spellings")
+QUERY_INDEXES = (
+    *("results_track", "results_best", "results_class", "results_agent", "results_experiment", "claims_experiment"),
+    "texts_track",
+)
+"""Indexes over live tables that nothing needs while the tables are derived."""
 
 DERIVATION = 3
 """Version of the rules (tables, fold); another number in a file makes the store derive its live tables anew."""

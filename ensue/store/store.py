@@ -42,6 +42,8 @@ _T = TypeVar("_T")
 BATCH_RECORDS = 500
 """Blobs taken in by one transaction, and records in the outbox that are shown at once."""
 LEADERBOARD_ROWS = 20
+OPEN_CLAIMS_MAX = 1_000
+"""Open claims that one question is answered with: strangers may have left any number of them."""
 LEVELS = ("recorded", "official", "confirmed")
 
 
@@ -289,9 +291,16 @@ class Store:
         """Returns a track's results in order of arrival, whatever their standing; with a limit, the newest."""
         return queries.results(self._database, track, limit, author)
 
-    def open_claims(self, track: str) -> list[ClaimRow]:
-        """Returns claims that wait for a result, in order of arrival; the caller judges whether they have expired."""
-        return queries.open_claims(self._database, track)
+    def history(self, track: str) -> Iterator[ResultRow]:
+        """Yields a track's results in order of arrival, whatever their standing, a few at a time in memory."""
+        return queries.history(self._database, track)
+
+    def open_claims(self, track: str, author: str | None = None, limit: int = OPEN_CLAIMS_MAX) -> list[ClaimRow]:
+        """Returns claims that wait for a result, in order of arrival, the newest ones if there are more than `limit`.
+
+        The caller judges whether they have expired.
+        """
+        return queries.open_claims(self._database, track, author, limit)
 
     def hypotheses(
         self, track: str, open_only: bool = False, limit: int | None = None, newest: bool = False

@@ -28,11 +28,11 @@ def plot(path: Path, track: str | None, in_json: bool) -> None:
 
     with output.replica() as (home, store):
         wanted = tracks.asked(home, store, track)
-        rows = store.results(wanted.id)
-    picture.draw(rows, path, title=wanted.name)
-    steps = picture.staircase(rows)
+        shown = picture.sample(store.history(wanted.id))
+    picture.draw(shown, path, title=wanted.name)
+    steps = picture.staircase(shown)
     if in_json:
-        found = {"file": str(path.absolute()), "results": len(rows), "steps": [step.row.id for step in steps]}
+        found = {"file": str(path.absolute()), "results": shown.count, "steps": [step.row.id for step in steps]}
         output.print_json(found)
         return
-    click.echo(f"{path}: {text.plural(len(rows), 'experiment')}, {text.plural(len(steps), 'step')} of the best")
+    click.echo(f"{path}: {text.plural(shown.count, 'experiment')}, {text.plural(len(steps), 'step')} of the best")

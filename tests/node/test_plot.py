@@ -43,10 +43,16 @@ def test_mathematical_text_and_many_results_are_drawn(founded, tmp_path):
     for number in range(60):
         founded.add("kept" if number % 3 == 0 else "discarded", 1.6 - number / 1000, f"{number}", f"step {number} $x$")
     founded.add("discarded", 900.0, "c", "hopeless", None, parent)
-    rows = founded.store.results(founded.track)
-    plot.draw(rows, tmp_path / "many.svg", title="so_tu $")
+    shown = plot.sample(founded.store.history(founded.track))
+    plot.draw(shown, tmp_path / "many.svg", title="so_tu $")
     ElementTree.parse(tmp_path / "many.svg")
-    assert len(plot.staircase(rows)) == 20
+    assert len(plot.staircase(shown)) == 20
+    few = plot.sample(founded.store.history(founded.track), dots_max=25)
+    assert (few.count, few.numbers[0], few.numbers[-1]) == (62, 1, 62)
+    assert len(few.rows) == len(few.numbers) < 50
+    assert plot.staircase(few) == plot.staircase(shown)
+    plot.draw(few, tmp_path / "few.svg", title="few")
+    assert f"62 experiments ({len(few.rows)} drawn)" in (tmp_path / "few.svg").read_text()
 
 
 @pytest.mark.parametrize(
@@ -67,4 +73,5 @@ def test_hopeless_values_do_not_flatten_the_picture(values, direction, inside, o
 def test_the_staircase_leaves_out_what_does_not_count(research):
     best = research.store.best(research.track)
     research.store.append(research.identity, "retraction", {"target": best.id, "reason": "wrong"})
-    assert [step.value for step in plot.staircase(research.store.results(research.track))] == [1.6123, 1.605]
+    shown = plot.sample(research.store.history(research.track))
+    assert [step.value for step in plot.staircase(shown)] == [1.6123, 1.605]

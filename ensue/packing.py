@@ -12,6 +12,8 @@ import zstandard
 from ensue.errors import StoreDamaged
 
 LEVEL = 3
+DIFFERENCE_LEVEL = 1
+"""Against a base: two bytes more for an edited line than level 3, in two thirds of the time."""
 RECORD_LEVEL = 1
 """Records: level 3 takes 1.6 times the time and saves 0.6 % more."""
 DICTIONARY_BYTES = 32 * 1024
@@ -46,7 +48,8 @@ def learn(samples: Sequence[bytes]) -> bytes | None:
 
 def pack(data: bytes, base: bytes | None) -> bytes:
     """Returns `data` as a zstd frame whose dictionary is the text `base`, or that stands alone when base is None."""
-    return zstandard.ZstdCompressor(level=LEVEL, dict_data=_text(base), write_content_size=True).compress(data)
+    level = DIFFERENCE_LEVEL if base else LEVEL
+    return zstandard.ZstdCompressor(level=level, dict_data=_text(base), write_content_size=True).compress(data)
 
 
 def unpack(packed: bytes, base: bytes | None, bytes_max: int) -> bytes:

@@ -135,10 +135,12 @@ def encode(record: Record) -> bytes:
 def encode_payload(fields: Mapping[str, Any]) -> bytes:
     """Return fields as compact UTF-8 JSON, spelled so that reading it is fast; raises MalformedRecord if that fails."""
     try:
-        text = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return orjson.dumps(_DECODER.decode(text))  # orjson alone would write what is not finite as null
+        spelled = orjson.dumps(fields)
+        if orjson.loads(spelled) != fields:  # not finite, which is written as null, or a tuple, which comes back a list
+            json.dumps(fields, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise MalformedRecord(f"These fields do not fit into JSON ({error}); give plain, finite values.") from None
+    return spelled
 
 
 def parse_payload(payload: bytes) -> dict[str, Any]:

@@ -28,6 +28,9 @@ APPLICATION_ID = 0x656E7375  # "ensu", in the file's header
 Row = tuple[Any, ...]
 Value = None | int | float | str | bytes
 
+CHECKPOINT_PAGES = 2_000
+"""Pages in the write-ahead log before they are folded into the file; results change about 16, mostly the same ones."""
+
 _PROBE_BYTES = 4096
 _PRIMARY_CODE = 0xFF
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -59,7 +62,8 @@ class Database:
         with _explained(self.path):
             self._connection.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a file that is still empty
             self._use_wal()
-            for pragma in ("synchronous=FULL", "cache_size=-16384", "temp_store=MEMORY", "trusted_schema=OFF"):
+            settings = ("synchronous=FULL", "cache_size=-16384", "temp_store=MEMORY", "trusted_schema=OFF")
+            for pragma in (*settings, f"wal_autocheckpoint={CHECKPOINT_PAGES}"):
                 self._connection.execute(f"PRAGMA {pragma}")
         with self.snapshot():  # both answers from one state: another process may be creating the tables
             empty = not self.rows("SELECT 1 FROM sqlite_schema LIMIT 1")

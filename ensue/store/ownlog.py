@@ -190,6 +190,7 @@ class OwnLog:
         return mark_path(self._database.path, self._network, peer_id)
 
 
+@functools.lru_cache(maxsize=64)
 def mark_path(database: Path, network: str, peer_id: str) -> Path:
     """Returns where the mark of a key in a network lies: beside the replica, one file for each."""
     name = hashlib.sha256(f"{network} {peer_id}".encode()).hexdigest()[:12]

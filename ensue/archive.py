@@ -10,6 +10,7 @@ this node's own notes and speaks one schema version.
 
 import hashlib
 import json
+import os
 import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
@@ -35,6 +36,8 @@ SEGMENT_RECORDS_MAX = 1_000
 SEGMENT_BYTES_MAX = 4 * 1024 * 1024
 BLOBS_AT_ONCE_BYTES = 8 * 1024 * 1024
 """Sources and logs that are held in memory before they are stored."""
+PACKED_RECORD_BYTES = 500
+"""About what a record takes in an archive, to guess from its size how many there are."""
 NAMES_REMEMBERED_MAX = 100_000
 """Names of blobs that an export remembers to have written; one that it forgot is written once more."""
 REASONS_MAX = 20
@@ -157,12 +160,13 @@ class Archive:
             )
         importer = _Importer(store, self._bad("holds records twice or out of order"))
         problem: BadArchive | None = None
-        for take in (importer.add_records, importer.name):  # all records, then all blobs: each then finds its parent
-            try:
-                self._read(importer, take, on_progress)
-            except BadArchive as error:
-                problem = problem or error
-        importer.flush()
+        with store.catching_up(os.fstat(self._stream.fileno()).st_size // PACKED_RECORD_BYTES):
+            for take in (importer.add_records, importer.name):  # all records, then all blobs: each finds its parent
+                try:
+                    self._read(importer, take, on_progress)
+                except BadArchive as error:
+                    problem = problem or error
+            importer.flush()
         if problem is not None:
             raise problem
         return importer.report

@@ -27,6 +27,7 @@ def look_after(home: Home, note: Callable[[str], None]) -> None:
     network = Genesis.load(home.genesis).network_id
     try:
         with Store(home.database, network) as store:
+            store.complete()
             report = store.inspect()
             if report.sound:
                 return

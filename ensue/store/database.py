@@ -30,6 +30,9 @@ Value = None | int | float | str | bytes
 
 CHECKPOINT_PAGES = 2_000
 """Pages in the write-ahead log before they are folded into the file; results change about 16, mostly the same ones."""
+CATCHING_UP_PAGES = 16_000
+CACHE_KIB, CATCHING_UP_CACHE_KIB = 16 * 1024, 48 * 1024
+"""The page cache, and the same while very many records come, each of which changes a page at random."""
 
 _PROBE_BYTES = 4096
 _PRIMARY_CODE = 0xFF
@@ -62,7 +65,7 @@ class Database:
         with _explained(self.path):
             self._connection.execute(f"PRAGMA page_size={PAGE_BYTES}")  # of a file that is still empty
             self._use_wal()
-            settings = ("synchronous=FULL", "cache_size=-16384", "temp_store=MEMORY", "trusted_schema=OFF")
+            settings = ("synchronous=FULL", f"cache_size=-{CACHE_KIB}", "temp_store=MEMORY", "trusted_schema=OFF")
             for pragma in (*settings, f"wal_autocheckpoint={CHECKPOINT_PAGES}"):
                 self._connection.execute(f"PRAGMA {pragma}")
         with self.snapshot():  # both answers from one state: another process may be creating the tables
@@ -154,6 +157,17 @@ class Database:
             finally:
                 if not durable:
                     self.run("PRAGMA synchronous=FULL")
+
+    @contextmanager
+    def catching_up(self) -> Iterator[None]:
+        """Holds more pages in memory and folds the write-ahead log into the file less often."""
+        self.run(f"PRAGMA cache_size=-{CATCHING_UP_CACHE_KIB}")
+        self.pragma(f"wal_autocheckpoint={CATCHING_UP_PAGES}")
+        try:
+            yield
+        finally:
+            self.run(f"PRAGMA cache_size=-{CACHE_KIB}")
+            self.pragma(f"wal_autocheckpoint={CHECKPOINT_PAGES}")
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

@@ -28,6 +28,12 @@ def received_ms(database: Database, record_id: str) -> int:
     return int(_row(database, "received_ms", record_id)[0])
 
 
+def count(database: Database) -> int:
+    """Returns the number of records."""
+    row = database.row("SELECT sum(number) FROM totals")
+    return int(row[0] or 0) if row else 0
+
+
 def has(database: Database, record_id: str) -> bool:
     """Returns whether a record is here."""
     return database.row("SELECT 1 FROM records WHERE id = ?", (bytes.fromhex(record_id),)) is not None

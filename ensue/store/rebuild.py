@@ -10,11 +10,12 @@ from contextlib import contextmanager
 
 from ensue.fold import Fact, fold_facts
 from ensue.kinds import KINDS
+from ensue.store import indexes
 from ensue.store.database import Database
 from ensue.store.digest import digest
 from ensue.store.entry import UNKNOWN, Entry
 from ensue.store.reports import RebuildReport
-from ensue.store.schema import DERIVATION, QUERY_INDEXES
+from ensue.store.schema import DERIVATION
 from ensue.store.shelf import Shelf
 from ensue.store.tables import Tables
 from ensue.store.verification import CHUNK_RECORDS, WORTHWHILE_RECORDS, Kept, Readers
@@ -24,9 +25,11 @@ def derive(database: Database, tables: Tables, shelf: Shelf, network: str) -> No
     """Derives the live tables anew, inside the caller's write transaction; what does not match its id is left out."""
     tables.clear()
     tables.freeze_forked()
-    with _readers(database, shelf, network) as readers, _indexed_at_the_end(database):
+    indexes.drop(database)
+    with _readers(database, shelf, network) as readers:
         for derived in readers.derive(_chunks(database)):
             tables.add([(no, item) for no, item in derived if item is not None])
+    indexes.restore(database)
     shelf.learn(_last(database))
     database.run("UPDATE meta SET value = ? WHERE key = 'derivation'", (str(DERIVATION),))
 
@@ -60,18 +63,6 @@ def _fact(item: Entry, pool: dict[str, str]) -> Fact:
         *(shared(item.track), shared(item.status), item.score, shared(item.hardware_class)),
         *(name(item.claim), name(item.parent), name(item.hypothesis), name(item.target)),
     )
-
-
-@contextmanager
-def _indexed_at_the_end(database: Database) -> Iterator[None]:
-    """Drops the indexes that only queries use, and makes them from whole tables: sorting beats a million searches."""
-    names = ", ".join("?" * len(QUERY_INDEXES))
-    statements = database.rows(f"SELECT name, sql FROM sqlite_schema WHERE name IN ({names})", QUERY_INDEXES)
-    for name, _ in statements:
-        database.run(f"DROP INDEX {name}")
-    yield
-    for _, statement in statements:
-        database.run(statement)
 
 
 @contextmanager

@@ -105,11 +105,12 @@ V2 = (
 )
 LIVE_TABLES = ("totals", "counts", "missing", "frozen", "retractions", "results", "claims", "texts", "vocabulary")
 SEARCH_TABLES = ("words", "spellings")
-QUERY_INDEXES = (
+_QUERIED = (
     *("results_track", "results_best", "results_class", "results_agent", "results_experiment", "claims_experiment"),
     "texts_track",
 )
-"""Indexes over live tables that nothing needs while the tables are derived."""
+QUERY_INDEXES = {name: sql for sql in V2 if (name := sql.split()[2]) in _QUERIED}
+"""Indexes over live tables, with the statement of each, that nothing needs while the tables are written."""
 
 DERIVATION = 3
 """Version of the rules (tables, fold); another number in a file makes the store derive its live tables anew."""

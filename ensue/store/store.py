@@ -7,7 +7,7 @@ Rejected: a daemon that owns the file; commands open it themselves, whether a no
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from ensue.errors import UnknownId
 from ensue.identity import Identity
 from ensue.record import Record, is_hex64, sign
 from ensue.search import Hit
-from ensue.store import finding, log, queries
+from ensue.store import finding, indexes, log, queries
 from ensue.store.database import Database
 from ensue.store.draft import Draft, checked_body
 from ensue.store.notes import Notes
@@ -41,6 +41,8 @@ _T = TypeVar("_T")
 
 BATCH_RECORDS = 500
 """Blobs taken in by one transaction, and records in the outbox that are shown at once."""
+CATCHING_UP_MIN = 10_000
+"""Fewer records are taken in as fast with all indexes in place."""
 LEADERBOARD_ROWS = 20
 OPEN_CLAIMS_MAX = 1_000
 """Open claims that one question is answered with: strangers may have left any number of them."""
@@ -165,6 +167,19 @@ class Store:
                     self._vault.put(blob)
         return self._intake.ingest(raws, lambda: self._changing(durable=False))
 
+    def catching_up(self, records: int) -> AbstractContextManager[None]:
+        """Makes it cheap to take in about so many records, if they are more than are here; queries are slow meanwhile.
+
+        What is left undone by a kill, `complete` or the next rebuild does.
+        """
+        if records <= max(self.count(), CATCHING_UP_MIN):
+            return nullcontext()
+        return indexes.made_at_the_end(self._database, lambda: self._changing(durable=False))
+
+    def complete(self) -> None:
+        """Makes the indexes that a kill while catching up has left undone."""
+        indexes.complete(self._database, lambda: self._changing(durable=False))
+
     @contextmanager
     def _changing(self, *, durable: bool) -> Iterator[None]:
         try:
@@ -222,7 +237,7 @@ class Store:
 
     def count(self) -> int:
         """Returns the number of records."""
-        return self._number("SELECT sum(number) FROM totals")
+        return log.count(self._database)
 
     def blob(self, sha256: str) -> bytes:
         """Returns a source or log by its hash; raises BlobMissing, or StoreDamaged when it does not match."""
@@ -369,10 +384,6 @@ class Store:
     def check(self) -> None:
         """Walks through every page of the file; raises StoreDamaged where they contradict each other."""
         self._database.check(thorough=True)
-
-    def _number(self, sql: str) -> int:
-        row = self._database.row(sql)
-        return int(row[0] or 0) if row else 0
 
 
 def _now_ms() -> int:

@@ -6,6 +6,7 @@ here. Rejected: threads, since most of the work holds the interpreter's lock; an
 program's main module once more in each worker.
 """
 
+import gc
 import marshal
 import os
 import signal
@@ -30,7 +31,7 @@ WORKERS_MAX = 4
 CHUNK_RECORDS = 500
 CHUNK_BYTES = 1024 * 1024
 """What goes to a worker at once: so many records, or as many as have so many bytes."""
-WAITING_CHUNKS_EACH = 2
+WAITING_CHUNKS_EACH = 6
 """Chunks that are read ahead, for each worker."""
 WORTHWHILE_RECORDS = 2_000
 """Fewer records are read faster here than by workers that have to start first."""
@@ -221,6 +222,7 @@ def _receive(pipe: Any) -> Any:
 def main() -> None:
     """Answers what comes through standard input until it ends: the program of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(100_000)  # nothing that is made here refers back to itself
     reader = Reader("", {})
     while True:
         try:

@@ -15,8 +15,10 @@ from ensue.errors import StoreDamaged
 from ensue.fold import fold
 from ensue.record import Record
 from ensue.store import Blob, Draft, Store
+from ensue.store.indexes import drop
 from ensue.store.intake import Intake
 from ensue.store.repair import repair
+from ensue.store.schema import QUERY_INDEXES
 from ensue.store.shelf import LEARN_AT
 from ensue.store.verification import WORTHWHILE_RECORDS, Readers, chunks
 
@@ -90,6 +92,35 @@ def test_many_at_once_on_every_processor_equal_one_by_one_and_the_fold(world: li
             one_by_one.ingest([one.raw])
         batch.ingest(one.raw for one in few[::-1])
         assert one_by_one.digest() == batch.digest() == fold(few).digest()
+
+
+def test_catching_up_does_without_indexes_and_makes_them_again(world: list[Record], tmp_path: Path) -> None:
+    def indexes(store: Store) -> set[str]:
+        return {name for (name,) in store._database.rows("SELECT name FROM sqlite_schema WHERE type = 'index'")}
+
+    with Store(tmp_path / "plain", NETWORK) as store:
+        store.ingest(one.raw for one in world)
+        expected, rows, all_indexes = store.digest(), store.leaderboard(TRACK), indexes(store)
+    with Store(tmp_path / "late", NETWORK) as store:
+        with store.catching_up(len(world)):  # too few to be worth it
+            assert indexes(store) == all_indexes
+        with store.catching_up(1_000_000):
+            store.ingest(one.raw for one in world)
+            assert all_indexes - indexes(store) == set(QUERY_INDEXES)
+            assert [row.id for row in store.leaderboard(TRACK)] == [row.id for row in rows]
+        assert indexes(store) == all_indexes
+        assert store.digest() == expected
+        with pytest.raises(RuntimeError), store.catching_up(1_000_000):
+            raise RuntimeError("the line is cut")
+        assert indexes(store) == all_indexes
+        with store._changing(durable=False):  # what a kill leaves
+            drop(store._database)
+    with Store(tmp_path / "late", NETWORK) as store:
+        assert indexes(store) != all_indexes
+        assert [row.id for row in store.leaderboard(TRACK)] == [row.id for row in rows]
+        store.complete()
+        assert indexes(store) == all_indexes
+        assert store.inspect().sound
 
 
 def test_a_worker_that_is_killed_loses_nothing(world: list[Record]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,13 @@ def test_a_node_mends_its_replica_at_the_start(tmp_path: Path):
         assert [one.seq for one in log] == list(range(1, len(log) + 1))
         assert [one.body["target"] for one in store.records(kind="retraction")] == [open_claim.id]
         assert store.open_claims(held[0].body["track"]) == []
+    with sqlite3.connect(database) as connection:  # as after a kill while it caught up with others
+        connection.execute("DROP INDEX results_best")
+    connection.close()
     assert "damaged" not in join()
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'results_best'").fetchall()
+    connection.close()
 
 
 def test_a_restored_home_researches_only_after_its_owner_said_so(tmp_path: Path):

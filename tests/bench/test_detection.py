@@ -1,7 +1,8 @@
 """How likely a cheat is caught, measured on a model that train.py trained, with the scorer's own code.
 
-DETECTION_DRAWS (default 200) is the number of tries of every cell; DETECTION_CHECKPOINT names a checkpoint of train.py
-on sotu to use instead of training one; DETECTION_SCORINGS (default 3) how many scorings are run in real sandboxes.
+DETECTION_DRAWS (default 200) is the number of tries of each case whose power is promised, of others a tenth as many are
+made (100 at least); DETECTION_CHECKPOINT names a checkpoint of train.py on sotu to use instead of training one;
+DETECTION_SCORINGS (default 3) how many scorings are run in real sandboxes.
 Prints Markdown, and draws docs/images/detection.svg when DETECTION_DRAWS is at least 1000.
 """
 
@@ -27,6 +28,7 @@ from experiments.reference import PairCounts
 ROOT = Path(__file__).resolve().parents[2]
 PLOT = ROOT / "docs" / "images" / "detection.svg"
 DRAWS = int(os.environ.get("DETECTION_DRAWS", "200"))
+FEWER_DRAWS = max(100, DRAWS // 10)
 SCORINGS = int(os.environ.get("DETECTION_SCORINGS", "3"))
 PLOTTED_FROM_DRAWS = 1000
 WORTH = 0.001  # bits per byte: what a cheat that must be caught gains
@@ -96,7 +98,8 @@ def test_an_honest_model_is_never_caught(sotu, honest):
 
 
 def test_a_sparse_cheat_is_caught(sotu, honest):
-    print(f"\nsotu: a cheat worth {WORTH} bits per byte, share of {DRAWS} scorings in which it is caught\n")
+    print(f"\nsotu: a cheat worth {WORTH} bits per byte, share of scorings in which it is caught,")
+    print(f"of {DRAWS} where it is spread over {SHARE:.1%} of places, of {FEWER_DRAWS} elsewhere\n")
     print("| where it looks ahead | " + " | ".join(f"{share:.2%} of places" for share in SHARES) + " |")
     print("|---" * (len(SHARES) + 1) + "|")
     missed = 0
@@ -106,9 +109,11 @@ def test_a_sparse_cheat_is_caught(sotu, honest):
             if kind not in SPREAD and share > SHARE:
                 cells.append("")
                 continue
-            found = misses(sotu, honest, kind, share, WORTH, DRAWS, 1)
-            missed += found if kind in SPREAD and share == SHARE else 0
-            cells.append(f"{1 - found / DRAWS:.2%}")
+            promised = kind in SPREAD and share == SHARE
+            draws = DRAWS if promised else FEWER_DRAWS
+            found = misses(sotu, honest, kind, share, WORTH, draws, 1)
+            missed += found if promised else 0
+            cells.append(f"{1 - found / draws:.2%}")
         print(f"| {kind} | " + " | ".join(cells) + " |", flush=True)
     tries = DRAWS * len(SPREAD)
     print(f"\nAt {SHARE:.1%} of places, spread over the rows: {missed} of {tries} missed.")
@@ -117,13 +122,13 @@ def test_a_sparse_cheat_is_caught(sotu, honest):
 
 
 def test_gain_against_probability(sotu, honest):
-    print(f"\nsotu: share of {DRAWS} scorings in which a cheat at random places is caught, by its gain\n")
+    print(f"\nsotu: share of {FEWER_DRAWS} scorings in which a cheat at random places is caught, by its gain\n")
     print("| gain, bits per byte | " + " | ".join(f"{share:.2%} of places" for share in SHARES) + " |")
     print("|---" * (len(SHARES) + 1) + "|")
     caught = np.empty((len(GAINS), len(SHARES)))
     for index, worth in enumerate(GAINS):
         for column, share in enumerate(SHARES):
-            caught[index, column] = 1 - misses(sotu, honest, "at random", share, worth, DRAWS, 2) / DRAWS
+            caught[index, column] = 1 - misses(sotu, honest, "at random", share, worth, FEWER_DRAWS, 2) / FEWER_DRAWS
         print(f"| {worth:g} | " + " | ".join(f"{one:.2%}" for one in caught[index]) + " |", flush=True)
     if DRAWS >= PLOTTED_FROM_DRAWS:
         draw(caught)

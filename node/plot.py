@@ -149,7 +149,7 @@ def draw(shown: Sample, path: Path, *, title: str) -> None:
 
 
 def _fill(axes: Axes, shown: Sample, bounds: tuple[float, float], title: str) -> None:
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     first = shown.rows[0]
     down = first.direction == "min"
@@ -165,6 +165,7 @@ def _fill(axes: Axes, shown: Sample, bounds: tuple[float, float], title: str) ->
     metric = text.printable(first.metric, METRIC_CHARACTERS)
     axes.set(xlabel="experiment", ylabel=f"{metric} ({'lower' if down else 'higher'} is better)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set_title(_title(title, steps, shown), loc="left", fontsize=12)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -128,13 +128,22 @@ class _Salvage:
         lost = {sha: no for no, sha in self._target.rows("SELECT no, sha FROM blobs") if not self._reads(sha)}
         if lost:
             self._try_other_versions(lost)
-        for sha in [sha for sha in lost if self._reads(sha)]:
-            del lost[sha]
-        for no in lost.values():
-            self._target.run("DELETE FROM blobs WHERE no = ?", (no,))
+        indexed = _rows_if_any(source, f"SELECT no, sha FROM blobs {_BY_INDEX.format('blobs')}")
+        names = {sha for _, sha in indexed}
+        for sha, no in list(lost.items()):
+            renamed = False
+            if self._reads(sha) or ((renamed := self._renamed(no)) and names and sha not in names):
+                del lost[sha]  # or nobody ever called it so
+            elif not renamed:
+                self._target.run("DELETE FROM blobs WHERE no = ?", (no,))
+        while orphans := self._target.rows(
+            "SELECT no, sha FROM blobs WHERE base IS NOT NULL AND base NOT IN (SELECT no FROM blobs)"
+        ):
+            for no, sha in orphans:
+                lost[sha] = no
+                self._target.run("DELETE FROM blobs WHERE no = ?", (no,))
         here = {sha for (sha,) in self._target.rows("SELECT sha FROM blobs")}
         numbers = {no for (no,) in self._target.rows("SELECT no FROM blobs")}
-        indexed = _rows_if_any(source, f"SELECT no, sha FROM blobs {_BY_INDEX.format('blobs')}")
         known = [sha for no, sha in indexed if no not in numbers]
         named = [sha.hex() for sha in dict.fromkeys([*lost, *known]) if _is_id(sha) and sha not in here]
         return len(here), named[:LOST_NAMED_MAX]
@@ -148,6 +157,16 @@ class _Salvage:
                 self._target.run(change, (*found.values[2:5], no))
                 if not self._reads(found.values[1]):  # type: ignore[arg-type]
                     self._target.run(change, before[0])
+
+    def _renamed(self, no: int) -> bool:
+        """Returns whether a row holds a text after all and now has its hash: others may be packed against it."""
+        vault = Vault(self._target)
+        with suppress(StoreDamaged, BlobMissing):
+            true = hashlib.sha256(vault.text(no)).digest()
+            if not vault.has(true.hex()):
+                self._target.run("UPDATE blobs SET sha = ? WHERE no = ?", (true, no))
+                return True
+        return False
 
     def _reads(self, sha: bytes) -> bool:
         with suppress(StoreDamaged, BlobMissing):

@@ -60,6 +60,13 @@ class Vault:
             raise damaged(self._database.path, f"blob {sha256[:12]} does not match its hash")
         return data
 
+    def text(self, no: int) -> bytes:
+        """Returns what a row unpacks to, whatever its hash says; raises BlobMissing, or StoreDamaged if it does not."""
+        row = self._database.row(f"SELECT {_COLUMNS} FROM blobs WHERE no = ?", (no,))
+        if row is None:
+            raise BlobMissing(f"There is no blob in row {no}.")
+        return self._read(row)
+
     def _row(self, key: bytes) -> Row | None:
         return self._database.row(f"SELECT {_COLUMNS} FROM blobs WHERE sha = ?", (key,))
 

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -238,6 +239,43 @@ def test_damaged_pages_are_noticed_and_the_rest_is_saved(path: Path, seed: int) 
         assert noticed or whole  # a free page harms nothing
         if page > 0:
             assert len(saved) >= len(made) - 8, "one page holds few records"
+
+
+def altered(path: Path, needle: bytes, change: bytes, sql: str) -> None:
+    """Overwrite the one of several places that hold some bytes which a query reads from."""
+    content = path.read_bytes()
+    with sqlite3.connect(path) as connection:
+        (before,) = connection.execute(sql).fetchone()
+    at = -1
+    while (at := content.index(needle, at + 1)) >= 0:
+        path.write_bytes(content[:at] + change + content[at + len(change) :])
+        with sqlite3.connect(path) as connection:
+            (after,) = connection.execute(sql).fetchone()
+        if after != before:
+            return
+
+
+@pytest.mark.parametrize("what", ["name", "data"])
+def test_a_damaged_script_takes_no_other_along_that_can_be_read(path: Path, what: str) -> None:
+    made = fill(path, 12)
+    sources = [one.body["source"] for one in made]
+    key = bytes.fromhex(sources[4])
+    if what == "name":
+        altered(path, key, key[:-1] + bytes([key[-1] ^ 1]), "SELECT sha FROM blobs WHERE no = 5")
+    else:
+        with sqlite3.connect(path) as connection:
+            (data,) = connection.execute("SELECT data FROM blobs WHERE no = 5").fetchone()
+        altered(path, data, bytes(4) + data[4:], "SELECT data FROM blobs WHERE no = 5")
+    with Store(path, NETWORK) as store:
+        assert not store.inspect().sound
+    report = repair(path, NETWORK)
+    with Store(path, NETWORK) as store:
+        assert store.inspect().sound
+        here = [source for source in sources if store.has_blob(source)]
+        for source in here:
+            store.blob(source)
+    assert here == (sources if what == "name" else sources[:4])
+    assert set(report.lost_blobs) == set(sources) - set(here)
 
 
 def test_a_number_is_not_used_twice_when_the_last_record_is_lost(path: Path) -> None:

@@ -21,7 +21,7 @@ from experiments.definition import DEFINITION_BYTES_MAX, Definition, Number
 if TYPE_CHECKING:
     import numpy as np
 
-SCORING_VERSION = 2  # raise it whenever the same logits would get another value or another verdict
+SCORING_VERSION = 3  # raise it whenever the same logits would get another value or another verdict
 TRACKS_FOLDER = Path(__file__).with_name("tracks")
 DEFAULT_TRACK = "sotu"
 LOCK_NAME = "shards.lock"  # hashes of sources that could not be written into track.toml beforehand

@@ -130,6 +130,8 @@ def test_gain_against_probability(sotu, honest):
         for column, share in enumerate(SHARES):
             caught[index, column] = 1 - misses(sotu, honest, "at random", share, worth, FEWER_DRAWS, 2) / FEWER_DRAWS
         print(f"| {worth:g} | " + " | ".join(f"{one:.2%}" for one in caught[index]) + " |", flush=True)
+    assert caught[GAINS.index(WORTH)].min() >= 0.9
+    assert caught[-1].mean() > caught[0].mean()
     if DRAWS >= PLOTTED_FROM_DRAWS:
         draw(caught)
 

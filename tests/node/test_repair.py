@@ -14,15 +14,17 @@ from ensue.store import Store
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "AUTORESEARCH_HOME": str(home), "AUTORESEARCH_TRACK": str(ROOT / "tests/tracks/tiny")}
+    command = [sys.executable, "-m", "node.cli.main", *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90)
+
+
 def test_rebuild_saves_what_a_damaged_replica_still_holds(tmp_path: Path):
     home = tmp_path / "home"
-    environment = {**os.environ, "AUTORESEARCH_HOME": str(home), "AUTORESEARCH_TRACK": str(ROOT / "tests/tracks/tiny")}
 
     def autoresearch(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "node.cli.main", *arguments]
-        return subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90
-        )
+        return run(home, *arguments)
 
     assert autoresearch("join", "--experiments", "2").returncode == 0
     database = home / "replica.sqlite3"
@@ -45,13 +47,9 @@ def test_rebuild_saves_what_a_damaged_replica_still_holds(tmp_path: Path):
 
 def test_a_node_mends_its_replica_at_the_start(tmp_path: Path):
     home = tmp_path / "home"
-    environment = {**os.environ, "AUTORESEARCH_HOME": str(home), "AUTORESEARCH_TRACK": str(ROOT / "tests/tracks/tiny")}
 
     def join() -> str:
-        command = [sys.executable, "-m", "node.cli.main", "join", "--experiments", "1", "--plain"]
-        done = subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90
-        )
+        done = run(home, "join", "--experiments", "1", "--plain")
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -85,13 +83,9 @@ def test_a_node_mends_its_replica_at_the_start(tmp_path: Path):
 
 def test_a_restored_home_researches_only_after_its_owner_said_so(tmp_path: Path):
     home = tmp_path / "home"
-    environment = {**os.environ, "AUTORESEARCH_HOME": str(home), "AUTORESEARCH_TRACK": str(ROOT / "tests/tracks/tiny")}
 
     def autoresearch(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "node.cli.main", *arguments]
-        return subprocess.run(
-            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90
-        )
+        return run(home, *arguments)
 
     assert autoresearch("join", "--experiments", "1").returncode == 0
     shutil.copytree(home, tmp_path / "back-up")

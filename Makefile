@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: join test quick check bench soak zoo setup system clean
+.PHONY: join test quick check bench soak search zoo setup system clean
 
 join: setup            ## set up, then become a node and research until stopped (ARGS="--experiments 6")
 	@$(BIN)/autoresearch join $(ARGS)
@@ -25,6 +25,9 @@ bench: setup           ## measured figures for docs/benchmarks.md
 
 soak: setup            ## long fault injection
 	@$(BIN)/python -m pytest -m soak -s --timeout 7200 $(ARGS)
+
+search: setup          ## the property tests with thousands of new random examples each
+	@$(BIN)/python -m pytest -m "not bench and not soak and not slow" --hypothesis-profile search --timeout 3600 $(ARGS)
 
 zoo: setup             ## the whole zoo of hostile and honest scripts (an hour); writes docs/zoo.md
 	@OMP_NUM_THREADS=1 ZOO_SCORINGS=$${ZOO_SCORINGS:-50} ZOO_REPORT=docs/zoo.md $(BIN)/python -m pytest tests/bench/test_zoo.py -m bench -s --timeout 14400 $(ARGS)

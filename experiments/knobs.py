@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeGuard
 
 from ensue.errors import BadScript
 
@@ -24,7 +25,7 @@ KNOBS_MAX = 200
 KNOB_CHARS_MAX = 200  # a literal longer than this is text, not a knob
 CHOICES_MAX = 64
 WHOLE_MAX = 2**53  # whole numbers beyond it do not survive JSON
-SMALLEST, LARGEST = 1e-100, 2.0**50  # of a constant that is searched; zero aside
+SMALLEST = 1e-100  # magnitude of a number that is searched, zero aside; a smaller one underflows as a range is divided
 UNHINTED_FACTOR = 4.0  # how far a knob without a hint may go either way
 
 _NUMBER = r"[+-]?(?:\d[\d_]*+(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?"  # possessive: no number is read in two ways
@@ -252,12 +253,7 @@ def _knob(name: str, raw: bytes, start: int, stop: int) -> Knob | None:
         value = ast.literal_eval(raw[start:stop].decode())
     except (ValueError, SyntaxError, UnicodeError, MemoryError, RecursionError):
         return None
-    if isinstance(value, bool):
-        pass
-    elif isinstance(value, int | float):
-        if value != 0 and not SMALLEST <= abs(value) <= LARGEST:
-            return None
-    elif not isinstance(value, str):
+    if not isinstance(value, bool | str) and not _searchable(value):
         return None
     rest = _NEWLINE.split(raw[stop : stop + 1000], maxsplit=1)[0].decode(errors="replace").lstrip(" \t)")
     comment = rest if rest.startswith("#") else ""
@@ -299,7 +295,7 @@ def _from_range(blank: Knob, comment: str) -> Knob | None:
     low, high = _number(match.group(1)), _number(match.group(2))
     if low is None or high is None or low > high:
         return None
-    if any(0 < abs(number) < SMALLEST for number in (low, high)) or 0 < high - low < SMALLEST * 1e10:
+    if 0 < high - low < SMALLEST * 1e10:
         return None  # values in there would be too small to be knobs themselves
     stepped = _STEP.search(match.group(3))
     step = _number(stepped.group(1)) if stepped else None
@@ -325,7 +321,9 @@ def _unhinted(blank: Knob) -> Knob | None:
         return replace(blank, choices=(False, True))
     if isinstance(value, str) or value == 0:
         return None
-    near, far = sorted((value / UNHINTED_FACTOR, value * UNHINTED_FACTOR))
+    size = abs(value)
+    ends = (max(size / UNHINTED_FACTOR, SMALLEST), min(size * UNHINTED_FACTOR, float(WHOLE_MAX)))
+    near, far = sorted(math.copysign(end, value) for end in ends)
     if isinstance(value, int):
         near, far = (float(math.ceil(near)), far) if value > 0 else (near, float(math.floor(far)))
         return replace(blank, kind="int", low=near, high=far, log=value >= 8)
@@ -337,9 +335,14 @@ def _number(text: str) -> int | float | None:
         value = ast.literal_eval(text.strip().lstrip("+"))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= WHOLE_MAX:
-        return None
-    return value
+    return value if _searchable(value) else None
+
+
+def _searchable(value: object) -> TypeGuard[int | float]:
+    """Return whether `value` is a number whose literal is read back as a knob, so that every value of a knob is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return value == 0 or SMALLEST <= abs(value) <= WHOLE_MAX  # not NaN, not infinite
 
 
 def _sayable(name: str, value: object) -> Scalar:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from bodies import NETWORK, sha
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ensue.blobs import BLOB_BYTES_MAX, CHAIN_DEPTH_MAX, Blob, pack, unpack
@@ -17,13 +17,11 @@ from ensue.store import Store
 
 
 @given(st.binary(max_size=3000), st.none() | st.binary(max_size=3000))
-@settings(deadline=None)
 def test_unpack_gives_back_what_was_packed(data: bytes, base: bytes | None) -> None:
     assert unpack(pack(data, base), base) == data
 
 
 @given(st.binary(max_size=300), st.none() | st.binary(max_size=50))
-@settings(deadline=None, max_examples=300)
 def test_any_other_bytes_unpack_or_are_refused(packed: bytes, base: bytes | None) -> None:
     for frame in (packed, zstandard.FRAME_HEADER + packed):
         with suppress(StoreDamaged):

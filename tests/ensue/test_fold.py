@@ -26,7 +26,6 @@ def deliveries(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
 
 
 @given(deliveries())
-@settings(max_examples=150, deadline=None)
 def test_order_and_repetition_do_not_matter(delivery: tuple[list[Record], list[Record]]) -> None:
     world, arrived = delivery
     assert fold(arrived) == fold(world)
@@ -34,7 +33,6 @@ def test_order_and_repetition_do_not_matter(delivery: tuple[list[Record], list[R
 
 
 @given(deliveries(), st.integers(0, 18))
-@settings(max_examples=200, deadline=None)
 def test_live_tables_equal_the_fold(delivery: tuple[list[Record], list[Record]], cut: int) -> None:
     world, arrived = delivery
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "replica", NETWORK) as store:
@@ -50,7 +48,7 @@ def test_live_tables_equal_the_fold(delivery: tuple[list[Record], list[Record]],
 
 
 @given(worlds())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_rankings_and_bests_are_those_of_the_fold(world: list[Record]) -> None:
     state = fold(world)
     track = sha("a")
@@ -78,7 +76,7 @@ def test_rankings_and_bests_are_those_of_the_fold(world: list[Record]) -> None:
 
 
 @given(worlds())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_digest_tells_sets_apart(world: list[Record]) -> None:
     assert len({fold(world[:size]).digest() for size in range(len(world) + 1)}) == len({one.id for one in world}) + 1
 

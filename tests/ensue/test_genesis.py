@@ -7,7 +7,7 @@ from typing import Any
 
 import golden
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ensue import genesis, record
@@ -91,7 +91,6 @@ def test_every_single_flipped_bit_is_refused():
             Genesis.decode(bytes(bad))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_refused(raw: bytes):
     with pytest.raises(RecordError):

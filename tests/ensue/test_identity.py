@@ -13,7 +13,7 @@ from pathlib import Path
 import ed25519_reference as curve
 import golden
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ensue import identity as keys
@@ -219,7 +219,6 @@ def test_what_is_no_peer_id_is_refused(text: str):
         public_key_from_peer_id(text)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_is_a_peer_id_or_refused(text: str):
     try:
@@ -229,7 +228,6 @@ def test_any_text_is_a_peer_id_or_refused(text: str):
     assert peer_id_from_public_key(public_key) == text
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=32, max_size=32))
 def test_peer_ids_and_public_keys_are_one_to_one(seed: bytes):
     identity = Identity(seed)
@@ -241,7 +239,6 @@ def test_peer_ids_and_public_keys_are_one_to_one(seed: bytes):
             public_key_from_peer_id(text)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 511))
 def test_a_flipped_bit_in_a_signature_is_refused(message: bytes, bit: int):
     identity = Identity(golden.SEED_B)

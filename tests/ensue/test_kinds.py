@@ -10,7 +10,7 @@ from typing import Any
 
 import golden
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ensue import kinds
@@ -192,7 +192,6 @@ def test_making_a_wrong_body_is_the_same_error_as_reading_one():
     assert not any(model.__pydantic_custom_init__ for model in KINDS.values())
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(sorted(KINDS)),
     st.data(),

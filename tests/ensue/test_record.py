@@ -14,7 +14,7 @@ from typing import Any
 import golden
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ensue import errors, record
@@ -101,7 +101,6 @@ def test_the_vectors_form_one_log():
     assert [entry["prev"] for entry in log] == [None, *(entry["id"] for entry in log[:-1])]
 
 
-@settings(deadline=None)
 @given(bodies, kinds, st.integers(1, record.INTEGER_MAX), st.integers(0, record.INTEGER_MAX))
 def test_decode_undoes_encode(body: dict[str, Any], kind: str, seq: int, time_ms: int):
     try:
@@ -114,7 +113,6 @@ def test_decode_undoes_encode(body: dict[str, Any], kind: str, seq: int, time_ms
     assert decoded.id == made.id
 
 
-@settings(deadline=None)
 @given(bodies, st.data())
 def test_a_flipped_bit_is_refused(body: dict[str, Any], data: st.DataObject):
     raw = bytearray(make(body).raw)
@@ -143,7 +141,6 @@ def test_every_truncation_and_extension_is_refused():
             record.decode(raw + tail)
 
 
-@settings(deadline=None)
 @given(
     st.binary(max_size=400) | st.text(max_size=100).map(lambda text: bytes(64) + text.encode("utf-8", "surrogatepass"))
 )
@@ -152,7 +149,6 @@ def test_any_bytes_are_a_record_or_refused(raw: bytes):
         record.decode(raw)
 
 
-@settings(deadline=None, max_examples=500)
 @given(st.dictionaries(texts_as_written, json_as_written, min_size=1, max_size=3), st.sampled_from(["", " "]))
 def test_the_fast_way_of_reading_gives_what_the_strict_one_gives(fields: dict[str, str], space: str):
     """Whatever the spelling: no number is rounded, no key lost, nothing accepted that the rules refuse."""
@@ -170,7 +166,6 @@ def test_what_this_node_signs_is_read_the_fast_way():
     assert record._parse_usual(signed.payload) is not None
 
 
-@settings(deadline=None)
 @given(
     st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys_of_objects, inner)),
     st.data(),

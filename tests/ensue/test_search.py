@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from bodies import AUTHORS, NETWORK, TRACK, hypothesis, insight, result
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ensue.search import distance, folded, likely, shortness, vocabulary, words
@@ -85,7 +85,6 @@ def test_hostile_queries_only_find_or_find_nothing(store: Store, text: str) -> N
 
 @given(st.text(max_size=60))
 @example('"')
-@settings(max_examples=150, deadline=None)
 def test_any_text_may_be_asked(store: Store, text: str) -> None:
     assert isinstance(store.search(text, 5), list)
     assert isinstance(store.search(f"matrix {text}", 5), list)

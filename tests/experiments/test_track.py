@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ensue.errors import TrackError
@@ -250,7 +250,6 @@ def test_a_lock_gives_the_hashes_that_the_definition_leaves_open(folder: Path):
     assert len({loose.id, pinned.id, track.load(TINY).id}) == 3
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.integers(0, len(DEFINITION) - 1), st.integers(0, 12), st.binary(max_size=6))
 def test_any_other_definition_is_a_track_or_a_track_error(tmp_path_factory, at: int, cut: int, put: bytes):
     folder = tmp_path_factory.getbasetemp() / "fuzz"

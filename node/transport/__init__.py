@@ -1,0 +1,1 @@
+"""Carries bytes between nodes: the libp2p daemon of hivemind, streams, gossip, and the DHT as an index."""

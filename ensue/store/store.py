@@ -22,6 +22,7 @@ from ensue.search import Hit
 from ensue.store import finding, indexes, log, queries
 from ensue.store.database import Database
 from ensue.store.draft import Draft, checked_body
+from ensue.store.exchange import Exchange
 from ensue.store.notes import Notes
 from ensue.store.ownlog import OwnLog
 from ensue.store.reports import IngestReport, InspectionReport, RebuildReport
@@ -64,6 +65,7 @@ class Store:
         self.own_log = OwnLog(self._database, network)
         self._shelf = Shelf(self._database)
         self._vault = Vault(self._database)
+        self.exchange = Exchange(self._database)
         try:
             self._database.check(thorough=False)
             if migrate(self._database, network, DERIVATION):

@@ -76,9 +76,13 @@ def match_any(terms: Iterable[str]) -> str:
 
 def match_trigrams(term: str) -> str:
     """Returns an FTS5 query for spellings (see `spelling`) that share any run of three characters with a term."""
-    padded = spelling(term)
-    grams = dict.fromkeys(padded[i : i + 3] for i in range(len(padded) - 2))
-    return " OR ".join(f'"{gram}"' for gram in list(grams)[:TRIGRAMS_MAX])
+    return " OR ".join(f'"{gram}"' for gram in sorted(trigrams(term))[:TRIGRAMS_MAX])
+
+
+def trigrams(word: str) -> set[str]:
+    """Returns the runs of three characters in a word's spelling."""
+    padded = spelling(word)
+    return {padded[i : i + 3] for i in range(len(padded) - 2)}
 
 
 def spelling(word: str) -> str:

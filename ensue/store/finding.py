@@ -2,19 +2,24 @@
 
 Each word of a query puts forward the newest texts that have it, all of them if it is rare; the words together put
 forward the newest texts that have all. What is put forward is scored like BM25, with frequencies that the
-candidates themselves tell. So a word that stands in half of all texts costs no more than any other.
+candidates themselves tell. So a word that stands in half of all texts costs no more than any other. The few newest
+texts that are not in the index yet (wordindex) are put into one of their own, which lasts as long as the search.
 Left out: pure text work (ensue.search). Rejected: FTS5's own bm25(), which visits every text with a word to rank any,
 1.5 s at a million texts; and its prefix queries, which gather every text before the first: words that begin alike come
 from the vocabulary instead.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from heapq import nlargest
 
 from ensue import search as words
 from ensue.search import Hit
 from ensue.store.database import Database, Row
 from ensue.store.rows import checked
+from ensue.store.schema import WORDS
+from ensue.store.wordindex import last_indexed, said, text_of, waiting
 
 CANDIDATES_EACH = 400
 """Texts that one word, or all words together, put forward: the newest."""
@@ -26,22 +31,81 @@ BEGINNINGS_MAX = 24
 """Words of the vocabulary that one word of a query is taken for the beginning of."""
 PREFIX_CHARS_MIN = 3
 
-_STANDS = (
-    " AND NOT EXISTS(SELECT 1 FROM results x WHERE x.no = words.rowid AND (x.retracted OR x.frozen))"
-    " AND NOT EXISTS(SELECT 1 FROM texts x WHERE x.no = words.rowid AND (x.retracted OR x.frozen))"
+_NEWEST = (
+    "SELECT rowid FROM {0} w WHERE {0} MATCH ?"
+    " AND NOT EXISTS(SELECT 1 FROM results x WHERE x.no = w.rowid AND (x.retracted OR x.frozen))"
+    " AND NOT EXISTS(SELECT 1 FROM texts x WHERE x.no = w.rowid AND (x.retracted OR x.frozen))"
+    " ORDER BY rowid DESC LIMIT ?"
 )
 _LAST_CHARACTER = "\U0010ffff"
+
+
+class _Texts:
+    """What is asked of the indexes and of the texts that wait for them, as if they were one."""
+
+    def __init__(self, database: Database, wait: bool, spoken: frozenset[str]) -> None:
+        self._database = database
+        self._wait = wait
+        self._spoken = spoken
+
+    def newest(self, match: str) -> list[int]:
+        """Returns the newest texts that an FTS5 query finds, of those that count."""
+        found: list[int] = []
+        for table in ("waiting", "words") if self._wait else ("words",):
+            rows = self._database.rows(_NEWEST.format(table), (match, CANDIDATES_EACH - len(found)))
+            found += [int(no) for (no,) in rows]
+        return found
+
+    def beginnings(self, word: str) -> list[str]:
+        """Returns words that begin with one, in order."""
+        if len(word) < PREFIX_CHARS_MIN:
+            return []
+        rows: list[Row] = self._database.rows(
+            "SELECT word FROM vocabulary WHERE word > ? AND word < ? ORDER BY word LIMIT ?",
+            (word, word + _LAST_CHARACTER, BEGINNINGS_MAX),
+        )
+        fresh = {other for other in self._spoken if other != word and other.startswith(word)}
+        return sorted(fresh.union(str(found) for (found,) in rows))[:BEGINNINGS_MAX]
+
+    def spellings(self, word: str) -> list[str]:
+        """Returns words that are spelt somewhat like one."""
+        rows = self._database.rows(
+            "SELECT v.word FROM spellings s JOIN vocabulary v ON v.no = s.rowid WHERE s.spellings MATCH ?"
+            " ORDER BY s.rank LIMIT ?",
+            (words.match_trigrams(word), words.CANDIDATES_MAX),
+        )
+        grams = words.trigrams(word)
+        fresh = nlargest(words.CANDIDATES_MAX, self._spoken, key=lambda other: len(grams & words.trigrams(other)))
+        return [*(str(found) for (found,) in rows), *fresh]
+
+
+@contextmanager
+def _opened(database: Database) -> Iterator[_Texts]:
+    """Yields the texts of one state of the replica."""
+    with database.snapshot():
+        last = last_indexed(database)
+        texts = [(no, text_of(database, no)) for no in waiting(database, last)]
+        if not texts:
+            yield _Texts(database, False, frozenset())
+            return
+        database.run(f"CREATE VIRTUAL TABLE temp.waiting {WORDS}")
+        try:
+            database.run_many("INSERT INTO temp.waiting(rowid, text) VALUES (?, ?)", texts)
+            spoken = frozenset(words.vocabulary("\n".join(text for _, text in texts)))
+            yield _Texts(database, True, spoken)
+        finally:
+            database.run("DROP TABLE temp.waiting")
 
 
 class _Term:
     """One word of a query: the words that it may mean, and the newest texts that have one of them."""
 
-    def __init__(self, database: Database, word: str) -> None:
-        self.meanings = [word, *_beginnings(database, word)]
-        self.newest = _newest(database, words.match_any(self.meanings))
+    def __init__(self, texts: _Texts, word: str) -> None:
+        self.meanings = [word, *texts.beginnings(word)]
+        self.newest = texts.newest(words.match_any(self.meanings))
         if not self.newest:  # nobody ever wrote it, so it may be a typo
-            self.meanings = words.likely(word, _spellings(database, word))
-            self.newest = _newest(database, words.match_any(self.meanings)) if self.meanings else []
+            self.meanings = words.likely(word, texts.spellings(word))
+            self.newest = texts.newest(words.match_any(self.meanings)) if self.meanings else []
         self.found = set(self.newest)
         self.weight = 0.0
 
@@ -62,13 +126,18 @@ def search(database: Database, text: str, limit: int) -> list[Hit]:
 
     Among texts that are equally near, and among those of a word that is everywhere, the newest.
     """
-    terms = [term for term in (_Term(database, word) for word in words.words(text)) if term.newest]
+    with _opened(database) as texts:
+        return _found(database, texts, words.words(text), limit)
+
+
+def _found(database: Database, texts: _Texts, asked: list[str], limit: int) -> list[Hit]:
+    terms = [term for term in (_Term(texts, word) for word in asked) if term.newest]
     if not terms:
         return []
     last = database.row("SELECT max(no) FROM records")
     for term in terms:
         term.weigh(last[0] if last else 0)
-    together = _together(database, terms)
+    together = _together(texts, terms)
     numbers = set().union(together, *(term.found for term in terms))
 
     def promise(no: int) -> tuple[float, int]:
@@ -79,40 +148,16 @@ def search(database: Database, text: str, limit: int) -> list[Hit]:
         row = database.row("SELECT id, plain(raw, form) FROM records WHERE no = ?", (no,))
         if row is not None:
             record = checked(database.path, *row)
-            said = str(record.body.get("text", record.body.get("description", "")))
-            tokens = words.tokens(said)
+            text = said(record)
+            tokens = words.tokens(text)
             weight = sum(term.weight for term in terms if no in together or term.stands(no, tokens))
             score = weight * words.shortness(len(tokens))
-            hits.append((score, no, Hit(record.id, record.kind, said, score)))
+            hits.append((score, no, Hit(record.id, record.kind, text, score)))
     return [hit for _, _, hit in sorted(hits, key=lambda one: one[:2], reverse=True)[:limit]]
 
 
-def _together(database: Database, terms: list[_Term]) -> set[int]:
+def _together(texts: _Texts, terms: list[_Term]) -> set[int]:
     """Returns texts that have every term, where the terms' own candidates cannot tell."""
     if len(terms) < 2 or all(len(term.newest) < CANDIDATES_EACH for term in terms):
         return set()
-    return set(_newest(database, " AND ".join(f"({words.match_any(term.meanings)})" for term in terms)))
-
-
-def _newest(database: Database, match: str) -> list[int]:
-    sql = f"SELECT rowid FROM words WHERE words MATCH ?{_STANDS} ORDER BY rowid DESC LIMIT ?"
-    return [int(no) for (no,) in database.rows(sql, (match, CANDIDATES_EACH))]
-
-
-def _beginnings(database: Database, word: str) -> list[str]:
-    if len(word) < PREFIX_CHARS_MIN:
-        return []
-    rows: list[Row] = database.rows(
-        "SELECT word FROM vocabulary WHERE word > ? AND word < ? ORDER BY word LIMIT ?",
-        (word, word + _LAST_CHARACTER, BEGINNINGS_MAX),
-    )
-    return [str(found) for (found,) in rows]
-
-
-def _spellings(database: Database, word: str) -> list[str]:
-    rows = database.rows(
-        "SELECT v.word FROM spellings s JOIN vocabulary v ON v.no = s.rowid WHERE s.spellings MATCH ?"
-        " ORDER BY s.rank LIMIT ?",
-        (words.match_trigrams(word), words.CANDIDATES_MAX),
-    )
-    return [str(found) for (found,) in rows]
+    return set(texts.newest(" AND ".join(f"({words.match_any(term.meanings)})" for term in terms)))

@@ -6,6 +6,7 @@ parts: the next part at each start. Left out: mending (repair, rebuild). Rejecte
 process that writes would have to keep, and which says nothing that the records do not say themselves.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +22,7 @@ from ensue.store.schema import DERIVATION, LIVE_TABLES, migrate
 from ensue.store.shelf import VERBATIM, Shelf
 from ensue.store.tables import Tables
 from ensue.store.vault import Vault
+from ensue.store.wordindex import last_indexed
 
 INSPECTED_MAX = 20_000
 """Records, and blobs, looked at by one inspection: some seconds."""
@@ -108,13 +110,20 @@ def _parts(database: Database, select: str, after: int) -> Iterator[Row]:
 def _wrong_tables(database: Database, network: str) -> tuple[str, ...]:
     """Returns the names of tables that are not what the records amount to; every record was found sound."""
     with closing(Database(Path(":memory:"))) as fresh, database.snapshot():
+        try:
+            indexed = last_indexed(database)
+        except StoreDamaged:
+            return ("words",)
         migrate(fresh, network, DERIVATION)
         names = database.rows("SELECT no, name FROM names")
         with fresh.write():
             fresh.run_many("INSERT INTO names(no, name) VALUES (?, ?)", names)
-            intake = Intake(fresh, Tables(fresh), Shelf(fresh), network)
+            tables = Tables(fresh)
+            tables.word_index.deferred = sys.maxsize
+            intake = Intake(fresh, tables, Shelf(fresh), network)
             for batch in _entries(database, network):
                 intake.put(batch, {})
+            tables.word_index.index(indexed)
         wrong = [] if fresh.row("SELECT count(*) FROM names") == (len(names),) else ["names"]
         for one in (database, fresh):
             for table in ("words", "spellings"):

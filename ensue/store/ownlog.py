@@ -16,6 +16,7 @@ import hashlib
 import os
 import secrets
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -74,6 +75,12 @@ class OwnLog:
         self._database = database
         self._notes = Notes(database)
         self._network = network
+        self._files: dict[str, MarkFile] = {}
+
+    def close(self) -> None:
+        """Closes the marks; a later call opens them again."""
+        for file in self._files.values():
+            file.close()
 
     def end(self, peer_id: str) -> OwnEnd:
         """Returns where a key's log ends by all that is known here."""
@@ -116,10 +123,8 @@ class OwnLog:
 
     def advance(self, peer_id: str, seq: int, record_id: str) -> None:
         """Moves the mark on. A mark that stays behind the replica harms nothing, so no error is raised."""
-        with suppress(OSError), _opened(self._path(peer_id)) as descriptor:
-            mark = _read(descriptor)
-            if mark is not None and mark.seq < seq:
-                _write(descriptor, replace(mark, turn=mark.turn + 1, seq=seq, id=record_id))
+        with suppress(OSError), self._file(peer_id).opened() as file:
+            file.advance(seq, record_id)
 
     def seal(self, peer_id: str) -> None:
         """Makes the mark durable up to the last own record: to be called before records leave this machine.
@@ -129,11 +134,9 @@ class OwnLog:
         with self._database.write():
             end = self.next(peer_id)
         try:
-            with _opened(self._path(peer_id)) as descriptor:
-                mark = _read(descriptor)
-                if mark is not None and mark.seq < end.seq:
-                    _write(descriptor, replace(mark, turn=mark.turn + 1, seq=end.seq, id=end.id))
-                os.fdatasync(descriptor)
+            with self._file(peer_id).opened() as file:
+                file.advance(end.seq, end.id)
+                file.sync()
         except OSError as error:
             raise _explained(self._path(peer_id), error) from error
 
@@ -170,9 +173,8 @@ class OwnLog:
     def _examined(self, peer_id: str, bound: str | None) -> tuple[Mark | None, Doubt | None]:
         """Returns the mark, if it is there, and what is wrong with it."""
         try:
-            with _opened(self._path(peer_id)) as descriptor:
-                mark = _read(descriptor)
-                origin = _origin(descriptor)
+            with self._file(peer_id).opened() as file:
+                mark, origin = file.read(), file.origin
         except FileNotFoundError:
             return None, None
         except OSError as error:
@@ -188,6 +190,70 @@ class OwnLog:
 
     def _path(self, peer_id: str) -> Path:
         return mark_path(self._database.path, self._network, peer_id)
+
+    def _file(self, peer_id: str) -> "MarkFile":
+        return self._files.setdefault(peer_id, MarkFile(self._path(peer_id)))
+
+
+class MarkFile:
+    """One mark, held open for the next record, and opened anew when another file lies under its name."""
+
+    def __init__(self, path: Path) -> None:
+        self.origin = ""
+        self._path = path
+        self._lock = threading.Lock()
+        self._descriptor = -1
+        self._file: tuple[int, int] | None = None
+        self._content = b""
+        self._mark: Mark | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator["MarkFile"]:
+        """Holds the mark with no other process or thread at it; raises OSError."""
+        with self._lock:
+            there = os.stat(self._path)
+            if self._file != (there.st_dev, there.st_ino):
+                self._open()
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            try:
+                yield self
+            finally:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _open(self) -> None:
+        self.close()
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        status = os.fstat(self._descriptor)
+        self._file = status.st_dev, status.st_ino
+        self.origin, self._content = _origin(self._descriptor), b""
+
+    def read(self) -> Mark | None:
+        """Returns the newest whole slot, None where both are damaged."""
+        content = os.pread(self._descriptor, 2 * SLOT_BYTES, 0)
+        if content != self._content:
+            found = [_parsed(content[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)]
+            self._mark = max((mark for mark in found if mark is not None), key=lambda mark: mark.turn, default=None)
+            self._content = content
+        return self._mark
+
+    def advance(self, seq: int, record_id: str | None) -> None:
+        """Moves the mark on to a number, unless it is there already or damaged."""
+        mark = self.read()
+        if mark is not None and mark.seq < seq:
+            moved = replace(mark, turn=mark.turn + 1, seq=seq, id=record_id)
+            at, slot = _write(self._descriptor, moved)
+            self._content = self._content[:at] + slot + self._content[at + SLOT_BYTES :]
+            self._mark = moved
+
+    def sync(self) -> None:
+        """Waits for the disk."""
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Closes the file; the next use opens it again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor, self._file = -1, None
 
 
 @functools.lru_cache(maxsize=64)
@@ -219,24 +285,17 @@ def begin(database: Path, network: str, peer_id: str, seq: int = 0, record_id: s
         finally:
             draft.unlink(missing_ok=True)
         sync_folder(path.parent)
-        with _opened(path) as descriptor:
-            found = _read(descriptor)
+        file = MarkFile(path)
+        try:
+            with file.opened():
+                found = file.read()
+        finally:
+            file.close()
     except OSError as error:
         raise _explained(path, error) from error
     if found is None:
         raise StoreError(f"The mark {path} is damaged: run `autoresearch doctor --restored`.")
     return found
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """Yields a descriptor of a mark, with no other process at it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _origin(descriptor: int) -> str:
@@ -266,13 +325,6 @@ def _born_ns(descriptor: int) -> int:
     return int(seconds * 1_000_000_000 + nanoseconds) if mask & _STATX_BTIME else 0
 
 
-def _read(descriptor: int) -> Mark | None:
-    """Returns the newest whole slot of a mark, None where both are damaged."""
-    content = os.pread(descriptor, 2 * SLOT_BYTES, 0)
-    found = [_parsed(content[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)]
-    return max((mark for mark in found if mark is not None), key=lambda mark: mark.turn, default=None)
-
-
 def _parsed(slot: bytes) -> Mark | None:
     text, _, rest = slot.partition(b" #")
     if hashlib.sha256(text).hexdigest().encode() != rest.rstrip(b"\0\n"):
@@ -284,10 +336,13 @@ def _parsed(slot: bytes) -> Mark | None:
         return None
 
 
-def _write(descriptor: int, mark: Mark) -> None:
+def _write(descriptor: int, mark: Mark) -> tuple[int, bytes]:
+    """Writes a mark into the slot whose turn it is; returns where, and what."""
     text = f"{_VERSION} {mark.nonce} {mark.origin} {mark.turn} {mark.seq} {mark.id or '-'}".encode()
     slot = text + b" #" + hashlib.sha256(text).hexdigest().encode() + b"\n"
-    os.pwrite(descriptor, slot.ljust(SLOT_BYTES, b"\0"), mark.turn % 2 * SLOT_BYTES)
+    at, slot = mark.turn % 2 * SLOT_BYTES, slot.ljust(SLOT_BYTES, b"\0")
+    os.pwrite(descriptor, slot, at)
+    return at, slot
 
 
 def _explained(path: Path, error: OSError) -> StoreError:

@@ -55,6 +55,9 @@ V1 = (
     "CREATE VIRTUAL TABLE spellings USING fts5(word, content='', tokenize='trigram')",
 )
 
+WORDS = "USING fts5(text, content='', columnsize=0, tokenize='porter unicode61 remove_diacritics 2')"
+"""How texts are cut into words: the index of all texts, and that of a search."""
+
 V2 = (
     # form: 0 as it came, else the number of the dictionary that `raw` is packed with; each dictionary is kept twice
     "ALTER TABLE records ADD COLUMN form INTEGER NOT NULL DEFAULT 0",
@@ -98,10 +101,15 @@ V2 = (
         no INTEGER PRIMARY KEY, kind INTEGER NOT NULL, track INTEGER NOT NULL,
         retracted INTEGER NOT NULL, frozen INTEGER NOT NULL)""",
     "CREATE INDEX texts_track ON texts(track, kind)",
-    "CREATE VIRTUAL TABLE words USING fts5("
-    "text, content='', columnsize=0, tokenize='porter unicode61 remove_diacritics 2')",
+    f"CREATE VIRTUAL TABLE words {WORDS}",
     "DELETE FROM vocabulary",
     "CREATE VIRTUAL TABLE spellings USING fts5(word, content='', tokenize='trigram')",
+)
+V3 = (
+    # the number of the last record whose text is in the search indexes
+    "INSERT OR REPLACE INTO meta(key, value) SELECT 'indexed', ifnull(max(no), 0) FROM records",
+    # how long this node takes a claim for live, heard from its author after the claim itself
+    "CREATE TABLE leases(claim INTEGER PRIMARY KEY, until_ms INTEGER NOT NULL)",
 )
 LIVE_TABLES = ("totals", "counts", "missing", "frozen", "retractions", "results", "claims", "texts", "vocabulary")
 SEARCH_TABLES = ("words", "spellings")
@@ -115,7 +123,7 @@ QUERY_INDEXES = {name: sql for sql in V2 if (name := sql.split()[2]) in _QUERIED
 DERIVATION = 3
 """Version of the rules (tables, fold); another number in a file makes the store derive its live tables anew."""
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (V1, V2)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (V1, V2, V3)
 """Statements that lead from version i to version i + 1. Never edited once released, only appended to."""
 
 

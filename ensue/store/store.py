@@ -98,6 +98,7 @@ class Store:
         """Closes the file; the store is of no use afterwards."""
         if "_intake" in self.__dict__:
             self._intake.close()
+        self.own_log.close()
         self._database.close()
 
     # Writing

@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from ensue.fold import Standing
-from ensue.search import spelling, vocabulary
 from ensue.store.database import Database
 from ensue.store.entry import CLAIM, RESULT, RETRACTION, TEXT, Entry
-from ensue.store.schema import LIVE_TABLES, SEARCH_TABLES
+from ensue.store.schema import LIVE_TABLES
+from ensue.store.wordindex import WordIndex
 
 NAMES_CACHED_MAX = 10_000
-WORDS_CACHED_MAX = 100_000
 IDS_ASKED_AT_ONCE = 500
 
 _NEVER = 2**62  # beyond every sequence number
@@ -31,14 +30,14 @@ class Tables:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.word_index = WordIndex(database)
         self._names: dict[str, int] = {}
-        self._words: set[str] = set()
         self._changes: Counter[tuple[int, int, int, int]] = Counter()
 
     def forget(self) -> None:
         """Drops what is cached, which a rolled back transaction may have made wrong."""
         self._names.clear()
-        self._words.clear()
+        self.word_index.forget()
         self._changes.clear()
 
     def name(self, text: str) -> int:
@@ -65,8 +64,7 @@ class Tables:
         self.forget()
         for table in LIVE_TABLES:
             self._database.run(f"DELETE FROM {table}")
-        for table in SEARCH_TABLES:
-            self._database.run(f"INSERT INTO {table}({table}) VALUES ('delete-all')")
+        self.word_index.clear()
 
     def freeze_forked(self) -> None:
         """Freezes whoever signed one number twice, from all that is in `records`; for tables that were cleared."""
@@ -139,20 +137,8 @@ class Tables:
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
                 self._database.run_many(f"INSERT INTO {table} VALUES ({marks})", rows)
-        self._index(words)
+        self.word_index.add(words, batch[-1][0])
         return waiting
-
-    def _index(self, texts: list[tuple[int, str]]) -> None:
-        self._database.run_many("INSERT INTO words(rowid, text) VALUES (?, ?)", texts)
-        seen = self._words
-        new = vocabulary("\n".join(text for _, text in texts)) - seen
-        for word in sorted(new):
-            if self._database.row("SELECT 1 FROM vocabulary WHERE word = ?", (word,)) is None:
-                number = self._database.run("INSERT INTO vocabulary(word) VALUES (?)", (word,))
-                self._database.run("INSERT INTO spellings(rowid, word) VALUES (?, ?)", (number, spelling(word)))
-        if len(seen) + len(new) > WORDS_CACHED_MAX:
-            seen.clear()
-        seen |= new
 
     def _resolve(self, ids: list[bytes]) -> None:
         """Puts row numbers where records wait for some of these ids."""

@@ -290,7 +290,7 @@ class Agent:
     def _withdraw_forgotten(self, known: str | None) -> None:
         """Withdraw one's own open claims that no journal knows, as after the loss of a damaged page."""
         bench = self.bench
-        for claim in bench.store.open_claims(bench.track.id, author=bench.identity.peer_id):
+        for claim in bench.store.claims.open(bench.track.id, author=bench.identity.peer_id):
             if claim.id != known:
                 body = Retraction(target=claim.id, reason="abandoned: the node lost its note of it")
                 with contextlib.suppress(DiskFull):  # then the next start does it

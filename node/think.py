@@ -122,7 +122,7 @@ class Memory:
             parent_source=parent_source,
             parent_value=best.value,
             trials=trials,
-            taken=lambda key: self._store.experiment_taken(key) is not None,
+            taken=lambda key: self._store.claims.taken(key) is not None,
             ideas=self._ideas(),
             seed=seed,
             noise_sd=self.noise_sd(),

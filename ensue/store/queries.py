@@ -10,14 +10,12 @@ from itertools import islice
 
 from ensue.store.database import Database, Row, Value
 from ensue.store.rows import (
-    ClaimRow,
     HypothesisRow,
     InsightRow,
     ResultRow,
     Stats,
     build,
     checked,
-    experiment_number,
     flags,
 )
 
@@ -152,16 +150,6 @@ def history(database: Database, track: str) -> Iterator[ResultRow]:
         last = rows[-1][0]
 
 
-def open_claims(database: Database, track: str, author: str | None, limit: int) -> list[ClaimRow]:
-    """Returns the newest claims of a track that wait for a result, in order of arrival; the expired ones too."""
-    of_author, values = (f" AND c.author = {_NAME}", [author]) if author is not None else ("", [])
-    rows = database.rows(
-        "SELECT r.id, plain(r.raw, r.form), r.received_ms FROM claims c JOIN records r ON r.no = c.no"
-        f" WHERE c.track = {_NAME} AND c.open = 1{of_author} ORDER BY c.no DESC LIMIT ?",
-        (track, *values, limit),
-    )[::-1]
-    return [build(ClaimRow, checked(database.path, key, raw), received_ms, flags=()) for key, raw, received_ms in rows]
-
 
 def hypotheses(
     database: Database, track: str, open_only: bool, limit: int | None = None, newest: bool = False
@@ -280,23 +268,6 @@ def stats(database: Database, track: str) -> Stats:
         insights=texts.get("insight", 0),
     )
 
-
-def experiment_taken(database: Database, experiment: str, now_ms: int) -> str | None:
-    """Returns the result that an experiment has, else a claim that holds it at `now_ms`, else None."""
-    number = experiment_number(experiment)
-    candidates = database.rows(
-        "SELECT r.id, plain(r.raw, r.form) FROM results x JOIN records r ON r.no = x.no"
-        f" WHERE x.experiment = ? AND {_COUNTS} ORDER BY x.no",
-        (number,),
-    ) + database.rows(
-        "SELECT r.id, plain(r.raw, r.form) FROM claims c JOIN records r ON r.no = c.no"
-        " WHERE c.experiment = ? AND c.open = 1 AND r.received_ms + 1000.0 * c.ttl_s > ? ORDER BY c.no",
-        (number, now_ms),
-    )
-    for key, raw in candidates:  # the number is the beginning of the key only
-        if checked(database.path, key, raw).body.get("experiment") == experiment:
-            return str(key.hex())
-    return None
 
 
 def _number(database: Database, name: str) -> int | None:

@@ -20,13 +20,14 @@ from ensue.identity import Identity
 from ensue.record import Record, is_hex64, sign
 from ensue.search import Hit
 from ensue.store import finding, indexes, log, queries
+from ensue.store.claims import Claims
 from ensue.store.database import Database
 from ensue.store.draft import Draft, checked_body
 from ensue.store.exchange import Exchange
 from ensue.store.notes import Notes
 from ensue.store.ownlog import OwnLog
 from ensue.store.reports import IngestReport, InspectionReport, RebuildReport
-from ensue.store.rows import ClaimRow, HypothesisRow, InsightRow, ResultRow, Stats, checked
+from ensue.store.rows import HypothesisRow, InsightRow, ResultRow, Stats, checked
 from ensue.store.schema import DERIVATION, migrate
 from ensue.store.shelf import Shelf
 from ensue.store.vault import Vault
@@ -45,8 +46,6 @@ BATCH_RECORDS = 500
 CATCHING_UP_MIN = 10_000
 """Fewer records are taken in as fast with all indexes in place."""
 LEADERBOARD_ROWS = 20
-OPEN_CLAIMS_MAX = 1_000
-"""Open claims that one question is answered with: strangers may have left any number of them."""
 LEVELS = ("recorded", "official", "confirmed")
 
 
@@ -63,6 +62,7 @@ class Store:
         self._database = Database(self.path)
         self._notes = Notes(self._database)
         self.own_log = OwnLog(self._database, network)
+        self.claims = Claims(self._database)
         self._shelf = Shelf(self._database)
         self._vault = Vault(self._database)
         self.exchange = Exchange(self._database)
@@ -313,13 +313,6 @@ class Store:
         """Yields a track's results in order of arrival, whatever their standing, a few at a time in memory."""
         return queries.history(self._database, track)
 
-    def open_claims(self, track: str, author: str | None = None, limit: int = OPEN_CLAIMS_MAX) -> list[ClaimRow]:
-        """Returns claims that wait for a result, in order of arrival, the newest ones if there are more than `limit`.
-
-        The caller judges whether they have expired.
-        """
-        return queries.open_claims(self._database, track, author, limit)
-
     def hypotheses(
         self, track: str, open_only: bool = False, limit: int | None = None, newest: bool = False
     ) -> list[HypothesisRow]:
@@ -344,10 +337,6 @@ class Store:
     def stats(self, track: str) -> Stats:
         """Returns a track's figures, by status and by author."""
         return queries.stats(self._database, track)
-
-    def experiment_taken(self, key: str, now_ms: int | None = None) -> str | None:
-        """Returns the result that an experiment has, or a claim that holds it at `now_ms` (default: now), or None."""
-        return queries.experiment_taken(self._database, key, _now_ms() if now_ms is None else now_ms)
 
     def search(self, text: str, limit: int = LEADERBOARD_ROWS) -> list[Hit]:
         """Returns results, hypotheses and insights that speak of a text, the nearest first; any text is allowed."""

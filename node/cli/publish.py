@@ -184,7 +184,7 @@ def retract(id: str, reason: tuple[str, ...], in_json: bool) -> None:
 def _refuse_known(store: Store, experiment: str, same: bool) -> None:
     if same:
         raise BadScript("this script is the best one already: change something before you submit it")
-    taken = store.experiment_taken(experiment)
+    taken = store.claims.taken(experiment)
     if taken is not None:
         raise UserError(f"this experiment was made or claimed already: see `autoresearch show {taken[:10]}`")
 

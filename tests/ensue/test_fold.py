@@ -69,7 +69,7 @@ def test_rankings_and_bests_are_those_of_the_fold(world: list[Record]) -> None:
             assert [row.id for row in board] == [entry[2] for entry in sorted(firsts.values())]
         best = store.best(track)
         assert (best.id if best else None) == state.bests.get((track, "all", ""))
-        waiting = {row.id for name in "ab" for row in store.open_claims(sha(name))}
+        waiting = {row.id for name in "ab" for row in store.claims.open(sha(name))}
         assert waiting == {key for key, is_open in state.claims.items() if is_open}
         for author in AUTHORS:
             assert store.frozen_from(author.peer_id) == state.frozen.get(author.peer_id)

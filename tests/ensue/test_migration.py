@@ -33,7 +33,7 @@ def test_a_file_of_schema_1_opens_and_says_what_it_said(path: Path, told: dict[s
             assert [one.id for one in store.outbox()] == told["outbox"]
             assert all(store.local_get(key) == value for key, value in told["local"].items())
             assert [row.id for row in store.leaderboard(told["track"])] == told["leaderboard"]
-            assert [row.id for row in store.open_claims(told["track"])] == told["open_claims"]
+            assert [row.id for row in store.claims.open(told["track"])] == told["open_claims"]
             for text, ids in told["search"].items():
                 assert {hit.id for hit in store.search(text)} == set(ids), text
             assert {store.received_ms(key) for key in told["records"]} == {told["received_ms"]}

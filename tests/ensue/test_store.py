@@ -205,15 +205,15 @@ def test_a_row_has_what_was_signed(store: Store) -> None:
 
 def test_claims_hold_experiments_until_they_expire_are_answered_or_withdrawn(store: Store) -> None:
     one = store.append(ME, "claim", claim(ttl_s=600))
-    assert [row.id for row in store.open_claims(TRACK)] == [one.id]
-    assert store.experiment_taken(sha("experiment")) == one.id
-    assert store.experiment_taken(sha("experiment"), now_ms=one.time_ms + 700_000) is None
+    assert [row.id for row in store.claims.open(TRACK)] == [one.id]
+    assert store.claims.taken(sha("experiment")) == one.id
+    assert store.claims.taken(sha("experiment"), now_ms=one.time_ms + 700_000) is None
     store.append(ME, "retraction", {"target": one.id, "reason": "abandoned"})
-    assert store.experiment_taken(sha("experiment")) is None
+    assert store.claims.taken(sha("experiment")) is None
     two = store.append(ME, "claim", claim())
     answer = store.append(ME, "result", result(claim=two.id, status="crashed"))
-    assert store.open_claims(TRACK) == []
-    assert store.experiment_taken(sha("experiment"), now_ms=2**53) == answer.id
+    assert store.claims.open(TRACK) == []
+    assert store.claims.taken(sha("experiment"), now_ms=2**53) == answer.id
 
 
 def test_ideas_are_open_until_a_result_came_of_them(store: Store) -> None:

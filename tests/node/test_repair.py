@@ -71,7 +71,7 @@ def test_a_node_mends_its_replica_at_the_start(tmp_path: Path):
         assert log[:3] == [*held, open_claim]
         assert [one.seq for one in log] == list(range(1, len(log) + 1))
         assert [one.body["target"] for one in store.records(kind="retraction")] == [open_claim.id]
-        assert store.open_claims(held[0].body["track"]) == []
+        assert store.claims.open(held[0].body["track"]) == []
     with sqlite3.connect(database) as connection:  # as after a kill while it caught up with others
         connection.execute("DROP INDEX results_best")
     connection.close()

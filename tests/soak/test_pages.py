@@ -68,7 +68,7 @@ def answers(store: Store, track: str) -> list[object]:
         list(store.records()),
         [(row.id, row.flags) for row in store.leaderboard(track, limit=10_000)],
         [row.id for row in store.leaderboard(track, by="author")],
-        [row.id for row in store.open_claims(track)],
+        [row.id for row in store.claims.open(track)],
         [(row.id, row.tried) for row in store.hypotheses(track)],
         [row.id for row in store.insights(track)],
         store.stats(track),

@@ -187,7 +187,7 @@ def test_a_node_that_dies_says_nothing_and_another_takes_its_place():
         await bob.serve(ECHO, wait)
         stream = await ann.open("bob", ECHO)
         await asyncio.sleep(1)
-        bob.die()
+        await bob.die()
         await fails(stream.receive(1), "gone")
         assert ended == ["cut short"]
         await asyncio.sleep(GONE_NOTICED_S[1])

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from contextvars import Context
+from contextvars import Context, ContextVar
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -22,6 +22,10 @@ EPOCH_S = 1_800_000_000.0
 """The wall clock's reading, in seconds since 1970, when a simulation begins."""
 TURNS_MAX = 5_000_000
 """Turns of one loop, after which what it runs is taken to go round in a circle."""
+
+
+OWNED: ContextVar[dict["asyncio.Task[Any]", None] | None] = ContextVar("OWNED", default=None)
+"""Where tasks that are made in a context are noted, so that a node that dies takes all of its tasks along."""
 
 
 class Deadlock(RuntimeError):
@@ -39,6 +43,17 @@ class _Timer(asyncio.TimerHandle):
         return (self._when, self.number) < (other._when, other.number)
 
 
+class _Task(asyncio.Task[Any]):
+    """A task whose place in a set depends on its number, and not on where it lies in memory."""
+
+    def __init__(self, number: int, work: Coroutine[Any, Any, Any], **more: Any) -> None:
+        self.number = number
+        super().__init__(work, **more)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs callbacks in the order in which they became due, on a clock that only they move.
 
@@ -49,11 +64,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.now_s = 0.0
         self.turns = 0
+        self.tasks = 0
         self._timers = 0
         self.faults: list[str] = []
         self._clock_resolution = 1e-9
         self._selector = self  # what BaseEventLoop asks for input and output, of which there is none
         self.set_exception_handler(_note_fault)
+        self.set_task_factory(_owned)  # type: ignore[arg-type]
 
     def time(self) -> float:
         """Returns the seconds since the simulation began."""
@@ -96,6 +113,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         raise RuntimeError("Another thread called into the simulation, whose order would then be chance.")
+
+
+def _owned(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T], *, context: Context | None = None, **more: Any
+) -> "asyncio.Task[_T]":
+    assert isinstance(loop, VirtualLoop)
+    loop.tasks += 1
+    task = _Task(loop.tasks, work, loop=loop, context=context, **more)
+    tasks = OWNED.get() if context is None else context.get(OWNED)
+    if tasks is not None:
+        tasks[task] = None
+        task.add_done_callback(lambda done: tasks.pop(done, None))
+    return task
 
 
 def _note_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

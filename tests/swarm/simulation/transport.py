@@ -6,10 +6,12 @@ choice of peers connects it with.
 """
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine
 from typing import Any
 
 from node.transport.ports import Handler, Listener, Stream, TransportError
+from simulation.clock import OWNED
 from simulation.stream import SimStream
 from simulation.wire import DIAL_TIMEOUT_S, GOSSIP_BYTES_MAX, GOSSIP_DEGREE, Wire
 
@@ -35,7 +37,10 @@ class SimTransport:
         self._seen: dict[tuple[str, int], None] = {}
         self._published = 0
         self._sender_free_s = 0.0
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: dict[asyncio.Task[Any], None] = {}
+        self.context = contextvars.copy_context()
+        """What runs in it, and all that this starts, ends when the node dies."""
+        self.context.run(OWNED.set, self.tasks)
         wire.join(self)
 
     @property
@@ -113,19 +118,19 @@ class SimTransport:
                 await stream.close()
             self._go(lambda: self._wire.delay_s())
 
-    def die(self) -> None:
-        """Ends as with a power cut: nobody is told, and nothing that runs here runs on."""
+    async def die(self) -> None:
+        """Ends as with a power cut: nobody is told, and nothing that runs here runs on; returns when nothing does."""
         if self.up:
             self._go(self._wire.notice_s)
-        for task in list(self._tasks):
-            task.cancel()
+        while tasks := [task for task in self.tasks if not task.done()]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
-    def own(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+    def own(self, work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
         """Starts a task that ends with this node."""
-        task = asyncio.get_running_loop().create_task(work, name=f"{name} at {self._peer_id[-6:]}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        name = f"{name} at {self._peer_id[-6:]}"
+        return asyncio.get_running_loop().create_task(work, name=name, context=self.context.copy())
 
     def cut(self, other: str, notice_s: float) -> None:
         """Takes away the connection with a peer, which both notice after some time."""
@@ -209,7 +214,7 @@ class SimTransport:
         self._remember(key)
         self._wire.note("gossip", key[0], self._peer_id, topic, data=data)
         for listener in self._listeners.get(topic, []):
-            listener(key[0], data)
+            self.context.copy().run(listener, key[0], data)
         if first and self.passes_on:
             self._spread(key, topic, data, sender)
 

@@ -1,0 +1,88 @@
+"""One simulated node: real keys, the real store on a disk that can lose, the real sync code, and a driver.
+
+Left out: the agent, and what a driver does (driver). A crash loses what memory held and what the disk had not yet.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from random import Random
+
+from ensue.identity import Identity
+from ensue.record import Record
+from ensue.store import Store
+from node.sync.budget import Budgets
+from node.sync.replica import Replica, inline
+from simulation import words
+from simulation.disk import Disk
+from simulation.transport import SimTransport
+from simulation.wire import Wire
+
+Driver = Callable[["SimNode"], Awaitable[None]]
+"""Starts a node's work on its transport: answers, gossip, repair; tasks that it makes end with the node."""
+
+
+class SimNode:
+    """A node that is up from `start` to `crash`, and again from the next `start`."""
+
+    def __init__(self, wire: Wire, identity: Identity, address: str, folder: Path, drive: Driver) -> None:
+        self.wire = wire
+        self.identity = identity
+        self.address = address
+        self.drive = drive
+        self.disk = Disk(folder / identity.peer_id, words.NETWORK)
+        self.transport: SimTransport
+        self.replica: Replica
+        self.budgets: Budgets
+        self.acknowledged: list[str] = []
+        """Ids of the records that `append` has returned."""
+        self.up = False
+
+    @property
+    def peer_id(self) -> str:
+        """The node's peer id, which is the author of its records."""
+        return self.identity.peer_id
+
+    @property
+    def store(self) -> Store:
+        """The replica as it is now."""
+        return self.disk.store
+
+    @property
+    def full_address(self) -> str:
+        """Where to dial, peer id included."""
+        return f"{self.address}/p2p/{self.peer_id}"
+
+    async def start(self) -> None:
+        """Brings the node up with an empty memory."""
+        assert not self.up
+        self.transport = SimTransport(self.wire, self.peer_id, self.address)
+        self.replica = Replica(self.store, inline)
+        self.budgets = Budgets(self.wire.loop.time)
+        self.up = True
+        await self.transport.own(self.drive(self), "start")
+
+    async def crash(self, chance: Random, *, lose_disk: bool = False) -> None:
+        """Cuts the power: nothing in memory stays, and of the disk what `Disk.cut_power` says."""
+        if lose_disk:
+            self.disk.lose()
+        else:
+            self.disk.cut_power(chance)
+        self.up = False
+        await self.transport.die()
+        self.disk.restore()
+
+    def append(self, chance: Random, made: Sequence[Record], number: int) -> Record:
+        """Writes a record of this node's own and returns it."""
+        draft = words.draft(chance, made, self.peer_id, number)
+        record = self.store.append(self.identity, draft.kind, draft.body, draft.blobs)
+        self.acknowledged.append(record.id)
+        self.wire.note("append", self.peer_id, record.id)
+        return record
+
+    def ids(self) -> set[str]:
+        """Returns the ids of all records here."""
+        return {record.id for record in self.store.records()}
+
+    def close(self) -> None:
+        """Closes the store."""
+        self.disk.close()

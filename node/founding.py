@@ -1,17 +1,22 @@
 """The first start of a node: its key, the network it belongs to, its replica.
 
-A node without an invite founds a network of its own, so that everything works alone from the first minute.
+A node without an invite founds a network of its own, so that everything works alone from the first minute. Left out:
+reading an invite (swarm.invite), and asking peers where the log of a restored key ends.
 """
 
+import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ensue.errors import BadKeyFile, UserError
 from ensue.genesis import Genesis, TrackRef, found
-from ensue.identity import Identity
+from ensue.identity import Identity, sync_folder
 from ensue.store import Store, ownlog
 from experiments import track as tracks
-from node.home import Home
+from node.home import HOME_VARIABLE, Home
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,28 +34,38 @@ class Membership:
     founded: bool  # this very start founded the network
 
 
-def enter(home: Home) -> Membership:
-    """Return the node's membership, making the key and founding a network on the very first start.
+def enter(home: Home, invited: Genesis | None = None) -> Membership:
+    """Return the node's membership; the very first start makes the key, and founds a network or joins the invited one.
 
-    Every step is atomic and may be repeated, so a kill in between costs nothing. Raises BadKeyFile, UserError,
-    StoreError, and LogInDoubt where the key may have signed what this home does not know.
+    Every step is atomic and may be repeated, so a kill in between costs nothing: a new key gets its name when the mark
+    of its log is there, so a key that is found without one comes from elsewhere. Raises BadKeyFile, UserError for a
+    home of another network than `invited`, StoreError, and LogInDoubt where the key may have signed what this home
+    does not know.
     """
     home.create()
+    known = Genesis.load(home.genesis) if home.founded else None
+    if known is not None and invited is not None and known.network_id != invited.network_id:
+        raise UserError(
+            f"this home ({home.path}) belongs to the network {known.name} ({known.network_id[:10]}) and the invite is "
+            f"for {invited.name} ({invited.network_id[:10]}): set {HOME_VARIABLE} to another folder to join it there"
+        )
     new_key = not home.key.exists()
-    identity = Identity.load_or_create(home.key)
-    founded = not home.genesis.exists()
-    if founded:
-        known = [TrackRef(track.name, track.id) for track in _known_tracks()]
-        genesis = found(identity, NETWORK_NAME, known, created_ms=time.time_ns() // 1_000_000)
+    draft = home.key.with_name(f".{home.key.name}.new")
+    identity = Identity.load_or_create(draft if new_key else home.key)
+    genesis = known or invited or _new_network(identity)
+    founded = known is None and invited is None
+    if known is None and home.database.exists():
+        Store(home.database, genesis.network_id).close()  # first, as it refuses a replica of another network
+    if new_key or founded:
         ownlog.begin(home.database, genesis.network_id, identity.peer_id)  # first: a genesis without it is restored
+    identity = _named(draft, home.key)
+    if known is None:
         try:
             genesis.save(home.genesis)
         except BaseException:
-            ownlog.mark_path(home.database, genesis.network_id, identity.peer_id).unlink(missing_ok=True)
+            if founded and not home.founded:
+                ownlog.mark_path(home.database, genesis.network_id, identity.peer_id).unlink(missing_ok=True)
             raise
-    genesis = Genesis.load(home.genesis)
-    if new_key:
-        ownlog.begin(home.database, genesis.network_id, identity.peer_id)
     store = Store(home.database, genesis.network_id)
     try:
         store.own_log.require(identity.peer_id)
@@ -58,6 +73,26 @@ def enter(home: Home) -> Membership:
         store.close()
         raise
     return Membership(identity, genesis, store, founded)
+
+
+def _new_network(identity: Identity) -> Genesis:
+    refs = [TrackRef(track.name, track.id) for track in _known_tracks()]
+    return found(identity, NETWORK_NAME, refs, created_ms=time.time_ns() // 1_000_000)
+
+
+def _named(draft: Path, key: Path) -> Identity:
+    """Return the key of the name `key`, which a new one gets from its draft; a key that is there already wins."""
+    try:
+        if draft.exists():
+            with suppress(FileExistsError):
+                os.link(draft, key)
+            draft.unlink()
+            sync_folder(key.parent)
+    except OSError as error:
+        raise BadKeyFile(
+            f"No key file can be made at {key} ({error.strerror}); set {HOME_VARIABLE} to a local disk."
+        ) from None
+    return Identity.load(key)
 
 
 def _known_tracks() -> "Iterable[tracks.Track]":

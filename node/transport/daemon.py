@@ -30,8 +30,8 @@ from node.transport.torchless import Library, load
 
 CONNECT_TIMEOUT_S = 10.0
 """How long dialing one address may take."""
-HEALTH_EVERY_S = 15.0
-"""How often p2pd is asked whether it still answers."""
+HEALTH_EVERY_S = 2.0
+"""How often p2pd is asked whether it still answers, and which peers are connected."""
 HEALTH_TIMEOUT_S = 20.0
 """How long p2pd may be silent before it is killed and started again."""
 RESTART_PAUSE_S = 0.1
@@ -306,7 +306,7 @@ class P2pdTransport:
                 call()
             await self._detach()
             await self._relaunch()
-            await self.dial(address for known in self._book.values() for address in known[:1])
+            await self.dial([address for known in self._book.values() for address in known])
             for again in self._restart_calls:
                 try:
                     await again()
@@ -320,8 +320,7 @@ class P2pdTransport:
             while not (await asyncio.wait([ended], timeout=HEALTH_EVERY_S))[0]:
                 try:
                     async with asyncio.timeout(HEALTH_TIMEOUT_S):
-                        for peer, addresses in (await self._connected(self._running(), HEALTH_TIMEOUT_S)).items():
-                            self._remember(peer, [_with_peer(address, peer) for address in addresses])
+                        await self._connected(self._running(), HEALTH_TIMEOUT_S)
                 except (TransportError, TimeoutError) as error:
                     logger.warning("the network daemon p2pd does not answer (%s); it is killed", error)
                     with contextlib.suppress(ProcessLookupError):
@@ -350,6 +349,8 @@ class P2pdTransport:
         found: dict[str, list[str]] = {}
         for each in answer.peers:
             found.setdefault(control.peer_text(each.id), []).extend(control.address_texts(list(each.addrs)))
+        for peer, addresses in found.items():
+            self._remember(peer, [_with_peer(address, peer) for address in addresses])
         return found
 
     def _remember(self, peer: str, addresses: list[str]) -> None:

@@ -28,9 +28,11 @@ from experiments.track import Track, TrackData
 from experiments.workspace import Workspace
 from node import bodies, journal
 from node.control import Control
+from node.finish import head_and_tail, verdict_words
 from node.report import Report
 from node.settings import Settings
-from node.think import Memory, Plan
+from node.think import Memory, Plan, Wait
+from node.turns import Turns
 from node.view import Standing, Trying, View
 from verify.evidence import Verdict, judge
 
@@ -69,6 +71,8 @@ class Agent:
         self._memory = Memory(
             bench.store, bench.track, bench.hardware.hardware_class, ideas_share=bench.settings.ideas_share
         )
+        self._turns = Turns(bench.store)
+        self._lost: Record | None = None  # another node's claim that counts more than that of the run in progress
         self._mark = time.monotonic()
         self._finished = 0
 
@@ -113,6 +117,9 @@ class Agent:
         """Do one experiment; return its result, or None if it was abandoned."""
         self._report.phase("thinking")
         plan = self._memory.plan(self.bench.proposer, seed=secrets.randbits(SEED_BITS))
+        if isinstance(plan, Wait):
+            self._wait(plan.reason)
+            return None
         parent_value = plan.parent.value if plan.parent else None
         proposal = plan.proposal
         self._report.trying(
@@ -124,7 +131,7 @@ class Agent:
         trained = self._train(entry)
         # A stop that reaches the whole process group, as a service manager's does, ends the sandbox before we look.
         if trained is None or trained.status == "abandoned" or (trained.status == "crashed" and self._control.stopping):
-            self._abandon(entry, "stopped by its owner")
+            self._abandon(entry, "stopped by its owner" if self._lost is None else "another node was first")
             return None
         entry = entry.model_copy(update={"trained": trained.to_json()})
         # Written before scoring: a crash from here on costs the scoring, never the training.
@@ -179,6 +186,11 @@ class Agent:
     def _train(self, entry: journal.Entry) -> runner.Trained | None:
         bench = self.bench
         source = bench.store.blob(entry.source)
+        self._lost = None
+
+        def control() -> str:
+            self._lost = self._lost or self._turns.lost(entry.claim)
+            return "stop" if self._lost is not None else self._control()
 
         def attempt() -> runner.Trained:
             run_dir = Path(entry.run_dir)
@@ -193,10 +205,13 @@ class Agent:
                 run_dir=run_dir,
                 level=bench.level,
                 on_event=self._report.event,
-                control=self._control,
+                control=control,
             )
 
-        return self._persist(attempt)
+        trained = self._persist(attempt)
+        if self._lost is not None and trained is not None and trained.status == "abandoned":
+            self._turns.give_way(self._lost)
+        return trained
 
     def _score_and_sign(self, entry: journal.Entry, trained: runner.Trained) -> ResultRow | None:
         """Measure what was trained, sign the result, keep or discard; None if a stop came while the disk was full."""
@@ -228,7 +243,7 @@ class Agent:
             bench.workspace.advance(entry.commit)
         _clear(Path(entry.run_dir))
         self._finished += 1
-        self._view.finished(row, _verdict_words(row, verdict, entry), self.standing())
+        self._view.finished(row, verdict_words(row, verdict, entry), self.standing())
         self._report.phase("between experiments")
         return row
 
@@ -256,7 +271,7 @@ class Agent:
     ) -> ResultRow:
         """Store the signed result with its log and close the journal's entry, in one transaction."""
         bench = self.bench
-        log = _head_and_tail(Path(trained.log), bench.settings.log_bytes_max) if trained.log else b""
+        log = head_and_tail(Path(trained.log), bench.settings.log_bytes_max) if trained.log else b""
         blobs = [Blob(log)] if log else []
         status = ("kept" if verdict.kept else "discarded") if verdict else outcome.status
         facts = {
@@ -310,6 +325,14 @@ class Agent:
         if waited:
             self._mark = time.monotonic()
         return not self._control.stopping
+
+    def _wait(self, reason: str) -> None:
+        """Let others find out what is needed first."""
+        self._view.waiting(reason)
+        self._report.tell(phase=reason)
+        self._control.sleep(1.0)
+        self._view.waiting(None)
+        self._mark = time.monotonic()
 
     def _disk_short(self) -> str | None:
         """Return why no run should begin if the disk has less room than its owner wants left free."""
@@ -367,33 +390,3 @@ def _clear(folder: Path) -> None:
     """Delete what a run left; what cannot be deleted now is tried again at the next start."""
     with contextlib.suppress(OSError):
         remove_tree(folder)
-
-
-def _head_and_tail(path: Path, bytes_max: int) -> bytes:
-    """Return a log of at most `bytes_max` bytes: whole, or its beginning and its end with a line between them."""
-    try:
-        log = path.read_bytes()
-    except FileNotFoundError:
-        return b""
-    if len(log) <= bytes_max:
-        return log
-    left_out = f"\n… {len(log) - bytes_max} bytes left out …\n".encode()
-    kept = max(0, bytes_max - len(left_out) - 8)
-    return log[: kept // 2] + left_out + log[len(log) - kept // 2 :]
-
-
-def _verdict_words(row: ResultRow, verdict: Verdict | None, entry: journal.Entry) -> str:
-    """Return in words why a result was kept or not, and how it met its expectation."""
-    if verdict is None:
-        return "no value"
-    if verdict.gain is None:
-        words = "the first value here"
-    elif verdict.kept:
-        words = f"better by {verdict.gain:.4f}, more than the {verdict.threshold:.4f} that noise explains"
-    elif verdict.gain > 0:
-        words = f"better by {verdict.gain:.4f}, which noise explains (up to {verdict.threshold:.4f})"
-    else:
-        words = f"worse by {-verdict.gain:.4f}"
-    if entry.mean is not None and row.value is not None:
-        words += f"; expected {entry.mean:.4f} ± {entry.sd or 0.0:.4f}"
-    return words

@@ -124,7 +124,10 @@ class Settings:
         0.05, "probability", "how often noise alone may pass for a gain when a result is kept", _between(1e-6, 0.5)
     )
     claim_ttl_s: int = _setting(
-        3600, "seconds", "how long a claim keeps others from the same experiment", _between(60, 7 * 86400)
+        300,
+        "seconds",
+        "how long a claim keeps others from the same experiment after this node was last heard",
+        _between(60, 7 * 86400),
     )
     log_bytes_max: int = _setting(
         64 * 1024, "bytes", "how much of a run's output is kept, head and tail", _between(1024, 1024**2)

@@ -24,6 +24,8 @@ TRIALS_MAX = 1_000
 """Results of one's own hardware class, the newest, whose scripts a proposer is told."""
 SOURCES_BYTES_MAX = 64 * 1024 * 1024
 """Scripts that are held in memory; at least those of TRIALS_MAX results of usual size."""
+PARENTS_MAX = 100
+"""Results at the top of the leaderboard, one of which is built on while the best one's script is not here."""
 IDEAS_MAX = 100
 """Open hypotheses, the oldest, that a proposer is told."""
 MEASURED = ("kept", "discarded")
@@ -36,6 +38,13 @@ class Plan:
     proposal: Proposal
     parent: ResultRow | None
     experiment: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do right now, and why, in a few words: another node is about to find out what is needed first."""
+
+    reason: str
 
 
 class Memory:
@@ -87,23 +96,39 @@ class Memory:
                 groups[row.source].append(row.value)
         return noise_sd(groups.values(), self._track.noise_sd, NOISE_PRIOR_WEIGHT)
 
-    def plan(self, proposer: Proposer, *, seed: int) -> Plan:
-        """Return what to try next; the first run of a track, or of a hardware class, is a script as it stands."""
-        best = self.best()
-        if best is None:
+    def plan(self, proposer: Proposer, *, seed: int) -> Plan | Wait:
+        """Return what to try next; the first run of a track, or of a hardware class, is a script as it stands.
+
+        Nothing can be built before that one, so where another node is at it the answer is to wait.
+        """
+        if self.best() is None:
             baseline = self._track.baseline.read_text(encoding="utf-8")
-            return self._unchanged(baseline, None, "baseline", "Everything is measured against the unchanged script.")
+            first = self._unchanged(baseline, None, "baseline", "Everything is measured against the unchanged script.")
+            return self._unless_held(first, "another node measures the baseline")
+        best, parent_source = self._parent()
+        if best is None or parent_source is None:
+            return Wait("the scripts of the best results have not arrived yet")
         if best.hardware_class != self._class:
             why = f"A first value on {self._class}: so far this script ran on {best.hardware_class} only."
-            return self._unchanged(self._source(best.source) or "", best, f"rerun: {best.description}"[:200], why)
-        parent_source = self._source(best.source)
-        if parent_source is None:
-            raise BlobMissing(
-                f"the source of the best result {best.id[:10]} is not here: run `autoresearch rebuild --check`"
-            )
+            first = self._unchanged(parent_source, best, f"rerun: {best.description}"[:200], why)
+            return self._unless_held(first, "another node measures the best script on hardware that is new to it")
         proposal = proposer.propose(self._context(best, parent_source, seed))
         self._was_idea.append(proposal.hypothesis is not None)
         return Plan(proposal, best, experiment_key(self._track.id, parent_source, proposal.source))
+
+    def _parent(self) -> tuple[ResultRow | None, str | None]:
+        """Return the best result whose script is here, and the script: a record may arrive before what it names."""
+        best = self.best()
+        source = None if best is None else self._source(best.source)
+        if best is None or source is not None:
+            return best, source
+        others = self._store.leaderboard(self._track.id, limit=PARENTS_MAX)
+        here = [row for row in others if row.status == "kept" and self._source(row.source) is not None]
+        chosen = next((row for row in here if row.hardware_class == self._class), here[0] if here else None)
+        return chosen, None if chosen is None else self._source(chosen.source)
+
+    def _unless_held(self, plan: Plan, reason: str) -> Plan | Wait:
+        return plan if self._store.claims.held(plan.experiment) is None else Wait(reason)
 
     def _unchanged(self, source: str, parent: ResultRow | None, description: str, why: str) -> Plan:
         proposal = Proposal(source, description, [], None, None, None, why)

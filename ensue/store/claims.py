@@ -47,8 +47,12 @@ class Claims:
 
     def taken(self, experiment: str, now_ms: int | None = None) -> str | None:
         """Returns the result that an experiment has, else a claim that holds it at `now_ms` (default: now), or None."""
+        return self.finished(experiment) or self.held(experiment, now_ms)
+
+    def finished(self, experiment: str) -> str | None:
+        """Returns the first result that came here of an experiment, of those that count, or None."""
         results = self._of(experiment, self._results(experiment))
-        return results[0].id if results else self.held(experiment, now_ms)
+        return results[0].id if results else None
 
     def held(self, experiment: str, now_ms: int | None = None) -> str | None:
         """Returns the live claim that counts for an experiment, None where nobody holds it."""

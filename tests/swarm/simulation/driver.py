@@ -82,10 +82,9 @@ class Lively:
             await asyncio.sleep(self._period_s * self._chance.uniform(0.5, 1.5))
 
     async def _tell(self, node: SimNode) -> None:
-        told = 0
         while True:
+            await node.news.wait()
+            node.news.clear()
             head = node.store.head(node.peer_id)
-            if head is not None and head.seq > told:
-                told = head.seq
-                await node.transport.publish(TOPIC, json.dumps([node.peer_id, told]).encode())
-            await asyncio.sleep(0.5)
+            if head is not None:
+                await node.transport.publish(TOPIC, json.dumps([node.peer_id, head.seq]).encode())

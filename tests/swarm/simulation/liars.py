@@ -6,18 +6,22 @@ nonsense, whose records are records.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
+from ensue.errors import NetworkError
 from ensue.record import sign
 from ensue.store.exchange import Numbered
 from node.sync import wire
 from node.sync.answer import answer
+from node.sync.ask import Asker
+from node.sync.summary import chain, place, span
+from node.sync.tree import Tree
 from node.transport.ports import Stream, TransportError
 from simulation import words
 from simulation.node import SimNode
 
-FLOOD_KEYS = 30
+FLOOD_KEYS = 12
 FOREIGN = words.bodies.sha("another network")
 
 
@@ -55,8 +59,6 @@ class Liar:
         self.node = node
         self.chance = chance
         self.lies = 0
-        self.forked: list[str] = []
-        """Authors that it has signed two records of one number for."""
 
     async def drive(self, node: SimNode) -> None:
         """Answers streams with lies."""
@@ -64,23 +66,36 @@ class Liar:
             "garbage": self._garbage,
             "endless": self._endless,
             "loris": self._loris,
+            "weaver": self._weave,
         }
         await node.transport.serve(wire.PROTOCOL, ways.get(self.kind, self._answer))
 
-    def lie(self) -> None:
-        """Writes into its replica what nobody should believe."""
+    async def lie(self, nodes: Sequence[SimNode]) -> None:
+        """Writes into its replica, or hands to others, what nobody should believe."""
         store = self.node.store
         self.lies += 1
-        if self.kind == "forker":
-            seqs = [self.chance.randint(1, 3) for _ in range(2)]
-            store.ingest([words.fork(self.node.identity, seq, self.lies).raw for seq in seqs])
+        if self.kind == "forker":  # one side hears this, the other side that
+            for node in self.chance.sample(list(nodes), 2):
+                record = words.fork(self.node.identity, self.chance.randint(1, 5), self.chance.getrandbits(32))
+                store.ingest([record.raw])
+                await self._give(node, record.raw)
         elif self.kind == "phantom":
             author = words.identity("phantom", self.node.peer_id, self.chance.randrange(3)).peer_id
             self.phantoms = [*self._phantoms(), (author, self.lies)]
         elif self.kind in ("flooder", "twister"):
-            for number in range(FLOOD_KEYS if self.kind == "flooder" else 2):
-                author = words.identity("flood", self.node.peer_id, self.lies, number)
-                store.ingest([words.fork(author, 1, number).raw])
+            keys = range(FLOOD_KEYS if self.kind == "flooder" else 2)
+            authors = [words.identity("flood", self.node.peer_id, self.lies, number) for number in keys]
+            store.ingest([words.fork(author, 1, number).raw for number, author in enumerate(authors)])
+
+    async def _give(self, node: SimNode, raw: bytes) -> None:
+        transport, budget = self.node.transport, self.node.budgets.of(node.peer_id)
+        try:
+            await transport.connect(node.full_address)
+            stream = await transport.open(node.peer_id, wire.PROTOCOL)
+            async with Asker(stream, self.node.replica.network, budget) as asker:
+                await asker.give(raw)
+        except (TransportError, NetworkError):
+            return
 
     def _phantoms(self) -> list[tuple[str, int]]:
         return getattr(self, "phantoms", [])
@@ -109,6 +124,28 @@ class Liar:
         while True:
             await stream.receive(1)
             await stream.send(self.chance.randbytes(self.chance.choice((1, 4, 100, 5_000))))
+
+    async def _weave(self, stream: Stream) -> None:
+        """Shows one log without an end, each part of which fits the others, and names only records that are known."""
+        known = [bytes.fromhex(record.id) for record in self.node.store.records(limit=1)] or [bytes(32)]
+        author = words.identity("weaver", self.node.peer_id)
+        tree = Tree()
+        tree.put(place(author.public_key), 2**40, wire.LOG.pack(author.public_key, 2**40, 2**40, bytes(32)))
+        await wire.receive_request(stream)
+        await stream.send(wire.frame(wire.Welcome(1, "", 2**40, tree.node()[1], 0, bytes(32))))
+        while True:
+            request, _ = await wire.receive_request(stream)
+            if isinstance(request, wire.Walk):
+                await stream.send(wire.frame(wire.Nodes([tree.described(prefix) for prefix in request.prefixes])))
+            elif isinstance(request, wire.Blocks):
+                numbers = range(request.first, request.first + wire.BLOCKS_MAX)
+                blocks = [(no, 1, chain([(span(no)[0], known[0])])) for no in numbers]
+                await stream.send(wire.frame(wire.BlockList(wire.joined(wire.BLOCK, blocks), True)))
+            elif isinstance(request, wire.Keys):
+                keys = [(span(request.block)[0], known[0])]
+                await stream.send(wire.frame(wire.KeyList(wire.joined(wire.KEY, keys), False)))
+            else:
+                await stream.send(wire.frame(wire.Records(b"", 2**20)))
 
     async def _endless(self, stream: Stream) -> None:
         """Welcomes, and answers every question with as much as a frame holds of what was never asked."""
@@ -152,11 +189,3 @@ class Liar:
             else:
                 await stream.send(wire.frame(wire.Records(wire.pack_records([record.raw]), 1)))
 
-
-async def unserved(stream: Stream) -> None:
-    """Reads until the other side has had enough."""
-    try:
-        while True:
-            await stream.receive(1)
-    except TransportError:
-        return

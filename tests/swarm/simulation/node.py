@@ -3,11 +3,13 @@
 Left out: the agent, and what a driver does (driver). A crash loses what memory held and what the disk had not yet.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 
 from ensue.identity import Identity
+from ensue.kinds import KINDS
 from ensue.record import Record
 from ensue.store import Store
 from node.sync.budget import Budgets
@@ -17,6 +19,7 @@ from simulation.disk import Disk
 from simulation.transport import SimTransport
 from simulation.wire import Wire
 
+RECORDS_MAX = 1_000_000
 Driver = Callable[["SimNode"], Awaitable[None]]
 """Starts a node's work on its transport: answers, gossip, repair; tasks that it makes end with the node."""
 
@@ -36,6 +39,9 @@ class SimNode:
         self.acknowledged: list[str] = []
         """Ids of the records that `append` has returned."""
         self.up = False
+        self.news = asyncio.Event()
+        """Set when this node has written something."""
+        self._newer: Record | None = None
 
     @property
     def peer_id(self) -> str:
@@ -72,16 +78,21 @@ class SimNode:
         self.disk.restore()
 
     def append(self, chance: Random, made: Sequence[Record], number: int) -> Record:
-        """Writes a record of this node's own and returns it."""
+        """Writes a record of this node's own, or takes in one of a newer program, and returns it."""
         draft = words.draft(chance, made, self.peer_id, number)
-        record = self.store.append(self.identity, draft.kind, draft.body, draft.blobs)
-        self.acknowledged.append(record.id)
+        if draft.kind not in KINDS:  # a newer program's own log, of which a crash here may leave a part: a gap
+            self._newer = record = words.later(self.peer_id, self._newer, draft.kind, draft.body)
+            self.store.ingest([record.raw])
+        else:
+            record = self.store.append(self.identity, draft.kind, draft.body, draft.blobs)
+            self.acknowledged.append(record.id)
+        self.news.set()
         self.wire.note("append", self.peer_id, record.id)
         return record
 
     def ids(self) -> set[str]:
         """Returns the ids of all records here."""
-        return {record.id for record in self.store.records()}
+        return {row.id.hex() for row in self.store.exchange.rows(0, RECORDS_MAX)}
 
     def close(self) -> None:
         """Closes the store."""

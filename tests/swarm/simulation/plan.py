@@ -10,7 +10,7 @@ from simulation.wire import Weather
 
 LASTS_S = 120.0
 """Virtual seconds of trouble before everything heals."""
-LIARS = ("garbage", "endless", "loris", "foreign", "twister", "forker", "phantom", "flooder")
+LIARS = ("garbage", "endless", "loris", "foreign", "twister", "forker", "forker", "phantom", "flooder")
 """See liars."""
 
 
@@ -55,8 +55,8 @@ def plan(seed: int) -> Plan:
         stream_breaks=chance.choice((0.0, 0.02, 0.2)) if rough else 0.0,
         dial_fails=chance.choice((0.0, 0.3)) if rough else 0.0,
     )
-    lively = chance.random() < 0.4
-    steps = [_step(chance, honest, len(liars), lively) for _ in range(chance.randint(12, 40))]
+    lively = chance.random() < 0.25
+    steps = [_step(chance, honest, len(liars), lively) for _ in range(chance.randint(10, 30))]
     return Plan(seed, honest, liars, weather, lively, tuple(sorted(steps, key=lambda step: step.at_s)))
 
 
@@ -65,6 +65,7 @@ def _step(chance: Random, honest: int, liars: int, lively: bool) -> Step:
     weights = {
         "append": 10,
         "burst": 2,
+        "import": 2,
         "sync": 3 if lively else 8,
         "part": 1.5,
         "heal": 1,
@@ -76,7 +77,7 @@ def _step(chance: Random, honest: int, liars: int, lively: bool) -> Step:
     who: tuple[int, ...] = ()
     if what in ("append", "burst", "crash", "lose disk"):
         who = (chance.randrange(honest),)
-    elif what == "sync":
+    elif what in ("sync", "import"):
         one = chance.randrange(honest)
         who = (one, chance.choice([other for other in everybody if other != one]))
     elif what == "part":

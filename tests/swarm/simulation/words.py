@@ -37,6 +37,12 @@ def draft(chance: Random, made: Sequence[Record], author: str, number: int) -> D
     return Draft(kind, body, blobs)
 
 
+def later(near: str, last: Record | None, kind: str, body: Mapping[str, Any]) -> Record:
+    """Returns the next record of a node whose program is newer than this one."""
+    seq, prev = (1, None) if last is None else (last.seq + 1, last.id)
+    return sign(identity("newer", near), network=NETWORK, seq=seq, prev=prev, time_ms=seq, kind=kind, body=body)
+
+
 def fork(author: Identity, seq: int, number: int) -> Record:
     """Returns a record that takes a sequence number, whoever else has it."""
     prev = None if seq == 1 else bodies.sha(f"before {seq}")

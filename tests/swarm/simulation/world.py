@@ -20,7 +20,7 @@ from simulation.wire import FAIR, Wire
 
 HEALING_S = 1_800.0
 """Virtual seconds in which lively nodes must be equal again, by themselves."""
-PERIODS_S = (5.0, 20.0, 60.0)
+PERIODS_S = (15.0, 30.0, 90.0)
 BYTES_A_NODE_MAX = 64 * 1024 * 1024
 
 
@@ -63,6 +63,7 @@ class World:
         self.all = [*self.nodes, *(liar.node for liar in self.liars)]
         peers.update({node.peer_id: node.full_address for node in self.all})
         self.lost_disks: set[str] = set()
+        self.digests: list[str] = []
 
     async def run(self) -> Outcome:
         """Carries out the schedule and heals; the outcome lists what is wrong."""
@@ -79,7 +80,7 @@ class World:
         self._check()
         return Outcome(
             self.wire.trace(),
-            [node.store.digest() for node in self.nodes],
+            self.digests,
             self.nodes[0].store.count(),
             self.wire.total("out"),
             self.wrong,
@@ -101,6 +102,8 @@ class World:
             case "sync":
                 if who[0].up:
                     await exchange_at(who[0], who[1])
+            case "import":
+                self._import(who[0], who[1])
             case "part":
                 self.wire.part([[node.peer_id for node in who]])
             case "heal":
@@ -108,13 +111,19 @@ class World:
             case "crash" | "lose disk":
                 await self._crash(who[0], lose_disk=step.what == "lose disk")
             case "lie":
-                self.liars[step.who[0] - self.plan.honest].lie()
+                await self.liars[step.who[0] - self.plan.honest].lie(self.nodes)
 
     def _append(self, node: SimNode, number: int) -> None:
         if not node.up or node.peer_id in self.lost_disks:  # it must not sign before it knows where its log ends
             return
         for _ in range(number):
             self.made.append(node.append(self.chance, self.made, len(self.made)))
+
+    def _import(self, node: SimNode, other: SimNode) -> None:
+        """Takes in some of another's records, as from an archive of a part of the memory: logs with gaps."""
+        raws = [record.raw for record in other.store.records()]
+        if node.up and raws:
+            node.store.ingest(self.chance.sample(raws, self.chance.randint(1, len(raws))))
 
     async def _crash(self, node: SimNode, *, lose_disk: bool) -> None:
         if not node.up:
@@ -151,22 +160,19 @@ class World:
                 self.wrong.append(f"in fair weather an exchange of honest nodes ended with {why}")
 
     def _equal(self) -> bool:
-        roots = {self._ids(node) for node in self.nodes}
-        return len(roots) == 1
-
-    def _ids(self, node: SimNode) -> frozenset[str]:
-        return frozenset(node.ids())
+        return all(node.ids() == self.nodes[0].ids() for node in self.nodes[1:])
 
     def _check(self) -> None:
         first = self.nodes[0]
+        self.digests = [node.store.digest() for node in self.nodes]
         held, everything = first.ids(), {one for node in self.nodes for one in node.acknowledged}
-        for node in self.nodes:
+        for node, digest in zip(self.nodes, self.digests, strict=True):
             ids = node.ids()
             if ids != held:
                 self.wrong.append(f"{node.peer_id} has {len(ids - held)} records more, {len(held - ids)} less")
             if everything - ids:
                 self.wrong.append(f"{node.peer_id} lacks {len(everything - ids)} acknowledged records")
-            if node.store.digest() != first.store.digest():
+            if digest != self.digests[0]:
                 self.wrong.append(f"{node.peer_id} has another digest")
             if node.store.frozen_from(node.peer_id) is not None or first.store.frozen_from(node.peer_id) is not None:
                 self.wrong.append(f"{node.peer_id} is frozen and never signed a number twice")

@@ -89,18 +89,18 @@ class P2pdTransport:
         Every bootstrap address is dialed; `unreached` says which did not answer and why, and none has to. Raises
         BadKeyFile, and one of faults' errors: PortInUse, IdentityInUse, DaemonFailed, LibraryMismatch.
         """
-        key_file = Path(identity_path)
+        key_file, library = Path(identity_path), load()
         options = Options(
             listen=tuple(listen),
             announce=tuple(announce),
-            relays=tuple(bootstrap),
+            relays=tuple(each for each in bootstrap if _is_address(library, each)),
             relay=relay,
             auto_relay=auto_relay,
             client_mode=client_mode,
             nat_port_map=nat_port_map,
             auto_nat=auto_nat,
         )
-        self = cls(load(), key_file, Identity.load(key_file), options, startup_timeout)
+        self = cls(library, key_file, Identity.load(key_file), options, startup_timeout)
         try:
             self._take_identity()
             process.sweep()
@@ -155,11 +155,12 @@ class P2pdTransport:
         try:
             await control.ask(CONNECT_TIMEOUT_S + 1, type=messages.Request.CONNECT, connect=request)
         except Unreachable as error:
-            if "peer id mismatch" in str(error):
+            said = cause(error, way)
+            if "peer id mismatch" in said:
                 raise WrongPeer(
                     f"The node at {way} is not {peer}: it has another key; ask for its address again."
                 ) from None
-            raise Unreachable(f"{address} cannot be reached ({cause(error)}); check it, or try another peer.") from None
+            raise Unreachable(f"{address} cannot be reached ({said}); check it, or try another peer.") from None
         self._remember(peer, [address])
         return peer
 
@@ -360,6 +361,15 @@ class P2pdTransport:
 
 def _with_peer(address: str, peer: str) -> str:
     return address if address.endswith(f"/p2p/{peer}") else f"{address}/p2p/{peer}"
+
+
+def _is_address(library: Library, text: str) -> bool:
+    """Returns whether p2pd, which panics at a relay that is no address, can be given the text."""
+    with contextlib.suppress(ValueError, LookupError, TransportError):
+        split_peer(text)
+        library.Multiaddr(text).to_bytes()
+        return True
+    return False
 
 
 def _free_port() -> int:

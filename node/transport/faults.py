@@ -64,7 +64,8 @@ def reason(text: str, chars_max: int = REASON_CHARS_MAX) -> str:
     return plain if len(plain) <= chars_max else plain[: chars_max - 1] + "…"
 
 
-def cause(error: Exception) -> str:
-    """Returns the last cause in p2pd's nested report, without the address it begins with."""
-    last = str(error).rsplit("* ", 1)[-1]
+def cause(error: Exception, about: str = "") -> str:
+    """Returns the last cause in p2pd's nested report, of the address `about` where it names that."""
+    causes = str(error).split("* ")
+    last = next((each for each in causes if about and each.startswith(f"[{about}]")), causes[-1])
     return reason(re.sub(r"^\[[^\]]*\] ", "", last))

@@ -113,6 +113,7 @@ class Index:
         """
         self = cls(transport, identity, network, client_mode)
         await self._dht.attach(transport.control_socket)
+        transport.on_lost(self._dht.lost)
         transport.on_restart(self._again)
         await self.join(await transport.peers())
         self._keeper = asyncio.create_task(self._keep(), name="index")

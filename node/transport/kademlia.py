@@ -75,6 +75,7 @@ class Kademlia:
         self._shelf = Shelf(self._packed, library.ValueWithExpiration)
         self._checks = float(CHECKS_BURST_MAX)
         self._checked_at = time.monotonic()
+        self._known_before: list[str] = []
         self._p2p: Any = None
         self._node: Any = None
 
@@ -84,11 +85,19 @@ class Kademlia:
         return len(self._shelf)
 
     def known(self) -> list[str]:
-        """Returns the peers in the routing table."""
+        """Returns the peers in the routing table; while p2pd is away, those that were in it."""
         if self._node is None:
-            return []
+            return self._known_before
         table = self._node.protocol.routing_table
         return [peer.to_base58() for bucket in table.buckets for peer in bucket.nodes_to_peer_id.values()]
+
+    def lost(self) -> None:
+        """Gives up what p2pd was asked, which hivemind would wait for; called when p2pd is gone."""
+        self._known_before, self._node = self.known(), None
+        if self._p2p is not None:
+            for call in self._p2p._client.control._pending_calls.values():
+                if not call.done():
+                    call.set_exception(ConnectionResetError("p2pd is gone"))
 
     async def attach(self, socket: Path) -> None:
         """Begins to work with a p2pd; raises TransportError."""
@@ -155,7 +164,7 @@ class Kademlia:
         node = self._running()
         keys, subkeys, values, expiries = map(list, zip(*entries, strict=True))
         async with self._deadline("stored in"):
-            stored = await node.store_many(keys, values, expiries, subkeys)
+            stored = await node.store_many(keys, values, expiries, subkeys, exclude_self=self._client_mode)
         return [bool(stored.get((key, subkey))) for key, subkey in zip(keys, subkeys, strict=True)]
 
     async def find(self, kind: str, subject: str) -> list[entry.Entry]:

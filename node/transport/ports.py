@@ -50,6 +50,9 @@ class Transport(Protocol):
     async def connect(self, address: str) -> str:
         """Dials a multiaddress and returns the peer id that answered; raises TransportError."""
 
+    async def disconnect(self, peer: str) -> None:
+        """Closes every connection to a peer; it may come again. Raises TransportError."""
+
     async def peers(self) -> list[str]:
         """Returns the peer ids of those that are connected."""
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from node.transport.addresses import busy_port
 from node.transport.faults import DaemonFailed, PortInUse, reason
 
-OUTPUT_LINES_MAX = 20
+OUTPUT_LINES_MAX = 100
 """Lines of p2pd's output that are kept to explain its end."""
 OUTPUT_LINE_BYTES_MAX = 4096
 """Bytes kept of one line of p2pd's output."""
@@ -137,7 +137,8 @@ class Daemon:
         await self.process.wait()
         await asyncio.wait([self._drain], timeout=STOP_TIMEOUT_S)
         code = self.process.returncode
-        last = self._lines[-1] if self._lines and not self._ready.is_set() else ""
+        lines = [] if self._ready.is_set() else list(self._lines)
+        last = next((line for line in lines if line.startswith("panic:")), lines[-1] if lines else "")
         return reason(last) or (f"signal {-code}" if code is not None and code < 0 else f"exit code {code}")
 
     async def stop(self) -> None:
@@ -159,6 +160,7 @@ class Daemon:
         await self.process.wait()
         self._drain.cancel()
         await asyncio.wait([self._drain])
+        self.process._transport.close()  # type: ignore[attr-defined]  # its pipe may outlive it in a grandchild
 
     async def _until_ready(self, timeout_s: float) -> None:
         ready, gone = asyncio.create_task(self._ready.wait()), asyncio.create_task(self.ended())
@@ -172,7 +174,9 @@ class Daemon:
             words = gone.result()
             if "address already in use" in words:
                 raise PortInUse(f"A port is taken by another program ({words}); stop that, or listen on another port.")
-            raise DaemonFailed(f"The network daemon p2pd did not start ({words}); check the listen addresses.")
+            raise DaemonFailed(
+                f"The network daemon p2pd did not start ({words}); check the addresses to listen on and to announce."
+            )
         if not done:
             raise DaemonFailed(f"The network daemon p2pd did not start within {timeout_s:.0f} s; try again.")
 
@@ -191,11 +195,13 @@ class Daemon:
             return
         if line.startswith("Peer ID:"):
             self._ready.set()
-        with contextlib.suppress(ValueError, AttributeError):
-            entry = json.loads(line)
-            line = " ".join(str(entry[key]) for key in ("msg", "error") if key in entry) or line
+        if line.startswith("{"):
+            with contextlib.suppress(ValueError):
+                entry = json.loads(line)
+                line = " ".join(str(entry[key]) for key in ("msg", "error") if key in entry) or line
         self._lines.append(line)
-        logger.debug("p2pd: %s", reason(line))
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("p2pd: %s", reason(line))
 
 
 def sweep(folder: Path | None = None) -> int:

@@ -50,7 +50,8 @@ class Lan:
         self._interfaces = interfaces  # addresses of interfaces to use, all if None
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # names that are asked about, or wait for it
+        self._turns = asyncio.Semaphore(ASKED_AT_ONCE_MAX)
         self._heard: set[str] = set()
         self._announced: tuple[str, ...] = ()
         self.problem: str | None = None
@@ -88,9 +89,10 @@ class Lan:
         """Says good-bye and ends; calling it again does nothing."""
         from zeroconf import Error
 
-        for task in list(self._tasks):
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         browser, zeroconf = self._browser, self._zeroconf
         self._browser = self._zeroconf = None
         self._heard.clear()
@@ -106,15 +108,14 @@ class Lan:
         if state_change.name == "Removed":
             self._heard.discard(name)
             return
-        wanted = self._zeroconf is not None and name.startswith(f"{self._network}-")
-        if not wanted or name == _name(self._network, self._peer_id) or len(self._tasks) >= ASKED_AT_ONCE_MAX:
+        ours = name.startswith(f"{self._network}-") and name != _name(self._network, self._peer_id)
+        if self._zeroconf is None or not ours or name in self._tasks:
             return
         if name not in self._heard and len(self._heard) >= LAN_NAMES_MAX:
             return
         self._heard.add(name)
-        task = asyncio.get_running_loop().create_task(self._ask(zeroconf, name))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[name] = asyncio.get_running_loop().create_task(self._ask(zeroconf, name))
+        self._tasks[name].add_done_callback(lambda _: self._tasks.pop(name, None))
 
     async def _ask(self, zeroconf: Zeroconf, name: str) -> None:
         from zeroconf import Error
@@ -122,7 +123,9 @@ class Lan:
 
         with suppress(OSError, Error):
             info = AsyncServiceInfo(SERVICE, name)
-            if await info.async_request(zeroconf, ASKED_TIMEOUT_S * 1000):
+            async with self._turns:
+                answered = await info.async_request(zeroconf, ASKED_TIMEOUT_S * 1000)
+            if answered:
                 hosts = info.parsed_addresses()
                 heard = addresses_in(self._network, info.properties, hosts, info.port)
                 if heard and not heard[0].endswith(f"/{self._peer_id}"):

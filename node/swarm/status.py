@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from node.swarm.address import parsed
@@ -89,12 +89,14 @@ class SwarmStatus:
 def write(store: Store, status: SwarmStatus) -> None:
     """Writes the document, cut to its bounds: peers that are connected, then those seen last, come first."""
     first = sorted(status.peers, key=lambda peer: (not peer.connected, -peer.last_seen_ms, peer.peer_id))
-    document = {"v": VERSION} | asdict(status)
-    document["peers"] = [_cut(asdict(peer)) for peer in first[:PEERS_SHOWN_MAX]]
-    document["addresses"] = status.addresses[: 2 * ADDRESSES_SHOWN_MAX]
-    for name in ("why", "problem"):
-        document[name] = document[name] and document[name][:WORDS_CHARS_MAX]
-    store.local_set(NOTE, json.dumps(document, separators=(",", ":")), durable=False)
+    bounded = replace(
+        status,
+        addresses=status.addresses[: 2 * ADDRESSES_SHOWN_MAX],
+        why=status.why[:WORDS_CHARS_MAX],
+        problem=status.problem and status.problem[:WORDS_CHARS_MAX],
+        peers=tuple(_cut(peer) for peer in first[:PEERS_SHOWN_MAX]),
+    )
+    store.local_set(NOTE, json.dumps({"v": VERSION} | asdict(bounded), separators=(",", ":")), durable=False)
 
 
 def read(store: Store) -> SwarmStatus | None:
@@ -119,12 +121,13 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def _cut(peer: dict[str, Any]) -> dict[str, Any]:
-    return peer | {
-        "name": peer["name"][:NAME_CHARS_MAX],
-        "version": peer["version"][:NAME_CHARS_MAX],
-        "addresses": peer["addresses"][:ADDRESSES_SHOWN_MAX],
-    }
+def _cut(peer: PeerStatus) -> PeerStatus:
+    return replace(
+        peer,
+        name=peer.name[:NAME_CHARS_MAX],
+        version=peer.version[:NAME_CHARS_MAX],
+        addresses=peer.addresses[:ADDRESSES_SHOWN_MAX],
+    )
 
 
 def _status(parsed_json: object) -> SwarmStatus:

@@ -143,11 +143,14 @@ class Exchange:
         bodies = [(no, key, _names(raw)) for no, kind, key, raw in rows if kind in WITH_SOURCES]
         for _, key, (source, _) in bodies:
             self._remember(bytes(key), source)
-        named = {source: (no, parent) for no, _, (source, parent) in reversed(bodies) if source is not None}
+        named: dict[bytes, tuple[int, bytes | None]] = {}
+        for no, _, (source, parent) in bodies:
+            if source is not None and named.get(source, (no, None))[1] is None:
+                named[source] = no, parent  # of several records one that says what the script was made from
         absent = self.lacking_blobs(named)
         parents = self._sources_of([parent for key in absent if (parent := named[key][1]) is not None])
         wanted = [Named(named[key][0], key, parents.get(named[key][1] or b"")) for key in absent]
-        return sorted(wanted), rows[-1][0] if rows else after
+        return sorted(wanted, key=lambda one: one.no), rows[-1][0] if rows else after
 
     def packed(self, sha: bytes) -> Packed | None:
         """Returns a blob as it is kept here, None if it is not; what it unpacks to is not checked."""

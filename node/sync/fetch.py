@@ -17,7 +17,7 @@ from ensue.errors import BlobMissing, StoreDamaged
 from node.sync import wire
 from node.sync.ask import Asker
 from node.sync.replica import Replica
-from node.sync.walk import differing
+from node.sync.walk import differing_sources
 
 PACKED_BYTES_MAX = BLOB_BYTES_MAX + 64 * 1024
 """A packed blob: what cannot be made smaller grows a little."""
@@ -94,7 +94,7 @@ class Fetcher:
         if not missing:
             return tree.keys()
         found: list[bytes] = []
-        async for prefix, entries in differing(self._asker, "sources", tree, ours_only=True):
+        async for prefix, entries in differing_sources(self._asker, tree):
             absent = set(self._asker.hashes(entries or b""))
             found += [key for key in tree.keys(prefix) if key not in absent]
         return found

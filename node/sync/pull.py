@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 from ensue.errors import NetworkError
@@ -27,7 +28,7 @@ from node.sync.budget import Budget
 from node.sync.fetch import Fetcher
 from node.sync.replica import Replica
 from node.sync.summary import Log, block_of, chain, log_digest, place, span
-from node.sync.walk import differing
+from node.sync.walk import differing_logs
 from node.transport.ports import Stream, TransportError
 
 DEADLINE_S = 900.0
@@ -191,7 +192,7 @@ class _Pull:
     async def _walk(self) -> list["_Theirs"]:
         """Returns the logs that differ."""
         found: list[_Theirs] = []
-        async for prefix, entries in differing(self.asker, "logs", self.replica.logs.tree()):
+        async for prefix, entries in differing_logs(self.asker, self.replica.logs.tree()):
             found += self._differing(prefix, entries or b"")
             if len(found) >= LOGS_MAX:
                 break
@@ -269,10 +270,11 @@ class _Pull:
         while more:
             answer = await self.asker.ask(wire.Blocks(theirs.key, first), wire.BlockList)
             rows = [cast("tuple[int, int, bytes]", row) for row in self.asker.rows(wire.BLOCK, answer.blocks)]
+            numbers = [first - 1, *(no for no, _, _ in rows)]
+            if any(a >= b for a, b in pairwise(numbers)) or numbers[-1] >= _SEQS or any(not row[1] for row in rows):
+                raise self.asker.fault("blocks out of order", "garbage")
+            first = numbers[-1] + 1
             for no, count, digest in rows:
-                if no < first or not 0 < count < 2**63 or no >= 2**53:
-                    raise self.asker.fault("blocks out of order", "garbage")
-                first = no + 1
                 if mine.get(no) != (count, digest):
                     await self._block(theirs, no, count, digest)
             listed += rows
@@ -291,9 +293,7 @@ class _Pull:
             answer = await self.asker.ask(wire.Keys(theirs.key, no, *after), wire.KeyList)
             keys = [cast("Key", row) for row in self.asker.rows(wire.KEY, answer.keys)]
             low, high = span(no)
-            if any(a >= b for a, b in zip([after, *keys], keys, strict=False)) or any(
-                not low <= seq <= high for seq, _ in keys
-            ):
+            if any(a >= b for a, b in pairwise([after, *keys])) or any(not low <= seq <= high for seq, _ in keys):
                 raise self.asker.fault("places out of order", "garbage")
             lacking = await self.replica.off(self.replica.store.exchange.lacking, [key for _, key in keys])
             await self._get(lacking)
@@ -355,6 +355,8 @@ class _Pull:
         self.report.known += done.known
         self.report.refused += len(done.refused)
         self.asker.budget.earned(len(done.accepted))
+        if self.report.known > EXTRA_RECORDS_MAX + 4 * self.report.records:
+            raise self.asker.fault("records that are here already", "too much")
         if done.refused:
             self.asker.budget.fault("refused record", len(done.refused))
             if self.asker.budget.cut_off:

@@ -36,8 +36,10 @@ class Sources:
         """Takes in what the rows up to `upto` name and is missing."""
         for no, source, base in named:
             if source not in self._missing:
-                self._missing[source] = base, no
                 self.tree.put(source, 1, source)
+            elif base is None or self._missing[source][0] is not None:
+                continue
+            self._missing[source] = base, no
         self.upto = max(self.upto, upto)
 
     def got(self, keys: Iterable[bytes]) -> None:

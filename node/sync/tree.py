@@ -8,6 +8,7 @@ which whoever makes records can steer to any value (Wagner, A Generalized Birthd
 
 import hashlib
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 
 from node.sync import wire
 
@@ -60,12 +61,10 @@ class Tree:
             first, last = self._span(prefix)
             if last - first <= LEAF_ENTRIES:
                 some = [self._entries[key] for key in self._keys[first:last]]
-                digest = hashlib.sha256(b"leaf" + b"".join(entry for _, entry in some)).digest() if some else EMPTY
-                known = sum(weight for weight, _ in some), digest
+                known = sum(weight for weight, _ in some), leaf_digest([entry for _, entry in some])
             else:
                 children = self.children(prefix)
-                digest = hashlib.sha256(b"branch" + wire.joined(wire.CHILD, children)).digest()
-                known = sum(weight for weight, _ in children), digest
+                known = sum(weight for weight, _ in children), branch_digest(wire.joined(wire.CHILD, children))
             self._digests[prefix] = known
             self._deepest = max(self._deepest, len(prefix))
         return known
@@ -97,3 +96,14 @@ class Tree:
         digits = key.hex()
         for length in range(self._deepest + 1):
             self._digests.pop(digits[:length], None)
+
+
+def leaf_digest(entries: Iterable[bytes]) -> bytes:
+    """Returns the digest of a node with these entries, in order of their keys."""
+    joined = b"".join(entries)
+    return hashlib.sha256(b"leaf" + joined).digest() if joined else EMPTY
+
+
+def branch_digest(children: bytes) -> bytes:
+    """Returns the digest of a node with these sixteen children, each a wire.CHILD."""
+    return hashlib.sha256(b"branch" + children).digest()

@@ -8,9 +8,9 @@ from typing import NamedTuple, cast
 
 from node.sync import wire
 from node.sync.ask import Asker
-from node.sync.tree import DIGITS, KEY_DIGITS, Tree
+from node.sync.tree import DIGITS, KEY_DIGITS, Tree, branch_digest, leaf_digest
 
-NODES_MAX = 16_384
+NODES_MAX = 8_192
 """Nodes of a peer's tree that one walk looks at."""
 
 
@@ -21,31 +21,72 @@ class Found(NamedTuple):
     entries: bytes | None
 
 
-async def differing(asker: Asker, name: wire.Tree, mine: Tree, *, ours_only: bool = False) -> AsyncIterator[Found]:
-    """Yields where a peer's tree differs from `mine`, while the trees' roots are known to.
+class _Said(NamedTuple):
+    """A node that a peer has, with the weight and the digest that it gave for it."""
 
-    With `ours_only` places where we have nothing are passed over, and those where the peer has nothing are yielded;
-    without it is the other way round. Raises what Asker raises.
+    prefix: str
+    weight: int
+    digest: bytes
+
+
+async def differing_logs(asker: Asker, mine: Tree) -> AsyncIterator[Found]:
+    """Yields the leaves of a peer's tree of logs that have other entries than `mine`, whose root is known to differ.
+
+    Logs only grow: a peer that shows fewer records than it said, or as many and others, is at fault. Raises what Asker
+    raises.
     """
-    waiting, asked = [""], 0
+    theirs = await asker.begin()
+    waiting, asked, found = [_Said("", theirs.records, theirs.logs)], 0, 0
     while waiting and asked < NODES_MAX:
         some = [waiting.pop() for _ in range(min(wire.PREFIXES_MAX, len(waiting)))]
         asked += len(some)
-        answer = await asker.ask(wire.Walk(name, some), wire.Nodes)
-        if len(answer.nodes) != len(some):
-            raise asker.fault("nodes that were not asked for", "garbage")
-        for prefix, node in zip(some, answer.nodes, strict=True):
+        for said, node in await _asked(asker, "logs", some):
             if isinstance(node, wire.Leaf):
-                yield Found(prefix, node.entries)
+                weight = sum(cast("int", row[1]) for row in asker.rows(wire.LOG, node.entries))
+                shown = leaf_digest([node.entries])
+            else:
+                weight = sum(child.weight for child in _children(asker, said.prefix, node))
+                shown = branch_digest(node.children)
+            if weight < said.weight or (weight == said.weight and shown != said.digest):
+                raise asker.fault("another tree than it said", "not kept")
+            if isinstance(node, wire.Leaf):
+                found += 1
+                yield Found(said.prefix, node.entries)
+            else:
+                children = _children(asker, said.prefix, node)
+                waiting += [one for one in children if one.weight and mine.node(one.prefix)[1] != one.digest]
+    if waiting and not found:
+        raise asker.fault("a tree without leaves", "garbage")
+
+
+async def differing_sources(asker: Asker, mine: Tree) -> AsyncIterator[Found]:
+    """Yields where `mine` has scripts that miss and a peer's tree has others or none; the roots are known to differ."""
+    theirs = await asker.begin()
+    waiting, asked = [_Said("", theirs.missing, theirs.sources)], 0
+    while waiting and asked < NODES_MAX:
+        some = [waiting.pop() for _ in range(min(wire.PREFIXES_MAX, len(waiting)))]
+        asked += len(some)
+        for said, node in await _asked(asker, "sources", some):
+            if isinstance(node, wire.Leaf):
+                yield Found(said.prefix, node.entries)
                 continue
-            if len(prefix) >= KEY_DIGITS - 1:
-                raise asker.fault("a tree without leaves", "garbage")
-            for digit, child in zip(DIGITS, asker.rows(wire.CHILD, node.children), strict=True):
-                (weight, digest), below = cast("tuple[int, bytes]", child), prefix + digit
-                own_weight, own_digest = mine.node(below)
-                if digest == own_digest or not (own_weight if ours_only else weight):
-                    continue
-                if weight:
-                    waiting.append(below)
-                else:
-                    yield Found(below, None)
+            for child in _children(asker, said.prefix, node):
+                weight, digest = mine.node(child.prefix)
+                if weight and not child.weight:
+                    yield Found(child.prefix, None)
+                elif weight and digest != child.digest:
+                    waiting.append(child)
+
+
+async def _asked(asker: Asker, name: str, some: list[_Said]) -> list[tuple[_Said, wire.Branch | wire.Leaf]]:
+    answer = await asker.ask(wire.Walk(name, [said.prefix for said in some]), wire.Nodes)
+    if len(answer.nodes) != len(some):
+        raise asker.fault("nodes that were not asked for", "garbage")
+    return list(zip(some, answer.nodes, strict=True))
+
+
+def _children(asker: Asker, prefix: str, node: wire.Branch) -> list[_Said]:
+    if len(prefix) >= KEY_DIGITS - 1:
+        raise asker.fault("a tree without leaves", "garbage")
+    rows = cast("list[tuple[int, bytes]]", asker.rows(wire.CHILD, node.children))
+    return [_Said(prefix + digit, *row) for digit, row in zip(DIGITS, rows, strict=True)]

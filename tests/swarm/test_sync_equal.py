@@ -5,10 +5,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from sync_replicas import bodies, chain_of_scripts, ids, lineage, pulled, raws, stores
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sync_replicas import bodies, chain_of_scripts, ids, lineage, pulled, raws, stores
+
 from node.sync.pull import pull_heads
 from node.sync.summary import BLOCK_SEQS
 from node.sync.wire import BATCH_BYTES_MAX
@@ -57,15 +57,20 @@ def test_a_fork_far_behind_and_a_gap_are_found(tmp_path):
         assert one.store.frozen_from(bodies.AUTHORS[0].peer_id) == 700
 
 
+@pytest.fixture(scope="module")
+def long_log() -> list[bytes]:
+    """Returns 20,000 records of one author."""
+    return [bodies.record(0, seq, "x", {"n": seq}).raw for seq in range(1, 20_001)]
+
+
 @pytest.mark.parametrize("behind", [True, False], ids=["asks", "answers"])
-def test_what_one_record_costs_does_not_grow_with_the_set(tmp_path, behind):
+def test_what_one_record_costs_does_not_grow_with_the_set(tmp_path, long_log, behind):
     costs = []
     with stores(tmp_path, "one", "two") as (one, two):
         for size in (2_000, 20_000):
             start = one.store.count()
-            more = [bodies.record(0, seq, "x", {"n": seq}) for seq in range(start + 1, size + 1)]
             for replica in (one, two):
-                replica.store.ingest(raws(more))
+                replica.store.ingest(long_log[start:size])
             last = bodies.record(1, size, "x", {"n": "the one that differs"})
             (two if behind else one).store.ingest([last.raw])
             report = asyncio.run(pulled(one, two))
@@ -76,11 +81,10 @@ def test_what_one_record_costs_does_not_grow_with_the_set(tmp_path, behind):
     assert costs[1] <= costs[0] + 100 <= 3_000
 
 
-def test_a_record_in_the_middle_costs_a_block_at_most(tmp_path):
-    made = [bodies.record(0, seq, "x", {"n": seq}) for seq in range(1, 20_001)]
+def test_a_record_in_the_middle_costs_a_block_at_most(tmp_path, long_log):
     with stores(tmp_path, "one", "two") as (one, two):
-        one.store.ingest(raws(made[:9_999] + made[10_000:]))
-        two.store.ingest(raws(made))
+        one.store.ingest(long_log[:9_999] + long_log[10_000:])
+        two.store.ingest(long_log)
         report = asyncio.run(pulled(one, two))
         assert (report.records, report.equal) == (1, True)
         assert report.bytes_in + report.bytes_out < 45_000

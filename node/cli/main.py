@@ -43,6 +43,10 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "submit": ("node.cli.publish:submit", "Publish a ready train.py for nodes to run."),
         "retract": ("node.cli.publish:retract", "Withdraw a record of one's own."),
     },
+    "The network": {
+        "invite": ("node.cli.swarm:invite", "Print one line that lets others join."),
+        "peers": ("node.cli.swarm:peers", "Show who is there."),
+    },
     "This machine": {
         "doctor": ("node.cli.doctor:doctor", "Check whether research can run here, and what to mend."),
         "config": ("node.cli.config:config", "List, set and unset this node's settings."),

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import time
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,8 @@ from experiments.workspace import Workspace
 from node import plot, text
 from node.cli.main import SECTIONS, cli
 from node.live import LiveView
+from node.swarm import status as swarm_status
+from node.swarm.status import PeerStatus, SwarmStatus
 from node.view import Facts, PlainView, Standing, Trying
 
 ODD = (
@@ -109,6 +113,9 @@ def stranger(research: Research) -> dict[str, list[Record]]:
     add("retraction", {"target": parent, "reason": " ".join(ODD)})
     report = research.store.ingest([one.raw for many in made.values() for one in many], blobs)
     assert report.refused == ()
+    met = tuple(PeerStatus(identity.peer_id, words, (), True, words) for words in ODD)
+    said = SwarmStatus(os.getpid(), time.time_ns() // 1_000_000, why="".join(ODD), peers=met, problem="".join(ODD))
+    swarm_status.write(research.store, said)
     return made
 
 
@@ -133,6 +140,8 @@ def commands(stranger: dict[str, list[Record]], folder: Path) -> Iterator[list[s
     yield ["best", "--diff"]
     yield ["best", "--class", ODD[0]]
     yield ["status"]
+    yield ["peers"]
+    yield ["invite"]
     yield ["log", "--limit", "500"]
     yield ["log", "--author", ODD[8]]
     yield ["log", "--kind", "x.later"]

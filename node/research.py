@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 from experiments import sandbox
 from experiments import track as tracks
@@ -12,19 +13,25 @@ from experiments.workspace import Workspace
 from node import machine
 from node.agent import Agent, Bench
 from node.control import Control
-from node.founding import Membership, enter
+from node.founding import Membership
 from node.home import Home
 from node.lock import NodeLock
 from node.mending import look_after
 from node.report import STATUS_KEY
 from node.settings import Settings
+from node.swarm.child import SwarmProcess, wait_for_memory
+from node.swarm.invite import Invite, founded_by
+from node.swarm.peerbook import PeerBook
 from node.view import Facts, View
 
 RECENT_ROWS = 8
+MEMORY_WAIT_S = 60.0
 NAME_CHARS = 8
 
 
-def research(home: Home, chosen: Settings, view: View, *, stop_after_s: float | None) -> int | None:
+def research(
+    home: Home, chosen: Settings, view: View, *, stop_after_s: float | None, invite: Invite | None = None
+) -> int | None:
     """Run the loop until it ends; return the signal that ended it, or None if it came to its own end.
 
     Raises UserError (a second node on this home, a wrong setting), TrackError, DataDamaged, SandboxUnavailable,
@@ -34,11 +41,13 @@ def research(home: Home, chosen: Settings, view: View, *, stop_after_s: float | 
     home.create()
     with NodeLock(home.lock):
         look_after(home, view.note)
-        member = enter(home)
-        with member.store as store:
+        member = founded_by(home, invite)
+        with member.store as store, _swarm(home, chosen, view):
             control = Control(store, hours=chosen.hours, stop_after_s=stop_after_s)
             control.install()
             bench = _bench(home, chosen, member, track, view)
+            if chosen.swarm == "on":
+                _take_in(member, control, view)
             agent = Agent(bench, control, view)
             view.opened(_facts(home, member, bench), agent.standing(), store.results(track.id, limit=RECENT_ROWS))
             try:
@@ -48,6 +57,19 @@ def research(home: Home, chosen: Settings, view: View, *, stop_after_s: float | 
                 view.closed()
                 store.local_set(STATUS_KEY, None)
         return control.signal
+
+
+def _swarm(home: Home, chosen: Settings, view: View) -> AbstractContextManager[object]:
+    return SwarmProcess(home, view.note) if chosen.swarm == "on" else nullcontext()
+
+
+def _take_in(member: Membership, control: Control, view: View) -> None:
+    """Let the memory of others come first, where others are known, so that nothing is run twice."""
+    if len(PeerBook.load(member.store, member.identity.peer_id)) == 0:
+        return
+    view.note("fetching the memory from other nodes")
+    if not wait_for_memory(member.store, os.getpid(), MEMORY_WAIT_S, lambda: control.stopping):
+        view.note("no other node has answered yet: research begins, and what they know comes when they answer")
 
 
 def _bench(home: Home, chosen: Settings, member: Membership, track: Track, view: View) -> Bench:

@@ -93,6 +93,10 @@ def _matches(pattern: str, wanted: str) -> Callable[[Value], str | None]:
     return check
 
 
+def _switch(value: Value) -> str | None:
+    return None if value in ("on", "off") else "on or off"
+
+
 def _setting(default: Value, unit: str, about: str, check: Callable[[Value], str | None]) -> Any:
     return field(default=default, metadata={"unit": unit, "about": about, "check": check})
 
@@ -123,6 +127,24 @@ class Settings:
     keep_alpha: float = _setting(
         0.05, "probability", "how often noise alone may pass for a gain when a result is kept", _between(1e-6, 0.5)
     )
+    swarm: str = _setting("on", "on or off", "take part in the network; off: alone", _switch)
+    swarm_listen: str = _setting(
+        "",
+        "multiaddresses",
+        "where others may dial, with commas between; empty: every interface, on a port that is kept",
+        _text(400),
+    )
+    swarm_announce: str = _setting(
+        "", "multiaddresses", "what others are told to dial instead, as behind a router that forwards a port", _text(400)
+    )
+    swarm_relay: str = _setting(
+        "on", "on or off", "reach others, and be reached, through peers that relay", _switch
+    )
+    swarm_nat: str = _setting(
+        "on", "on or off", "ask the router for a port, and let others test whether this node can be dialed", _switch
+    )
+    swarm_lan: str = _setting("on", "on or off", "find peers on the local network by multicast", _switch)
+    swarm_dht: str = _setting("on", "on or off", "find peers through the distributed hash table", _switch)
     claim_ttl_s: int = _setting(
         300,
         "seconds",

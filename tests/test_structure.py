@@ -27,7 +27,7 @@ OWNERS = {
     "cryptography": {"ensue/identity.py"},
     "nacl": {"ensue/identity.py"},
     "hivemind": {"node/transport/"},
-    "msgspec": {"node/sync/wire.py", "node/light/"},
+    "msgspec": {"node/sync/wire.py", "node/sync/news.py", "node/light/"},
     "zeroconf": {"node/swarm/lan.py"},
     "segno": {"node/swarm/invite.py"},
     "libp2p": {"node/light/"},

@@ -76,6 +76,15 @@ class Claims:
         ]
         return min(rivals, key=lambda other: other.id, default=None)
 
+    def in_progress(self, author: str, limit: int = RENEWED_MAX) -> list[str]:
+        """Returns an author's open claims on all tracks, the newest first."""
+        rows = self._database.rows(
+            "SELECT r.id FROM claims c JOIN records r ON r.no = c.no"
+            f" WHERE c.open = 1 AND c.author = {_NAME} ORDER BY c.no DESC LIMIT ?",
+            (author, limit),
+        )
+        return [key.hex() for (key,) in rows]
+
     def renew(self, author: str, claims: Iterable[str], until_ms: int) -> int:
         """Takes an author's open claims for live until then, others' claims never; returns how many were renewed.
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ensue.errors import UserError
 from node.home import default_home
 from node.settings import load
 
@@ -31,19 +30,19 @@ SECONDS_AN_HOUR = 3600.0
 def join(ctx: click.Context, /, invite: str | None, for_hours: float | None, plain: bool, **flags: Any) -> None:
     """Become a node and research until stopped.
 
-    The first start makes a key and, without an INVITE, founds a network of its own. Ctrl-C ends cleanly: the run in
+    The first start makes a key and joins the network of the INVITE, a line that `autoresearch invite` prints there;
+    without one it founds a network of its own. Ctrl-C ends cleanly: the run in
     progress is recorded as abandoned. A second Ctrl-C ends at once; the next start goes on either way.
     """
-    if invite:
-        raise UserError(
-            "this version has no network yet, so an invite cannot be used: run `autoresearch join` without it"
-        )
     home = default_home()
     chosen = load(home.settings, flags=flags)
     from node.research import research
+    from node.swarm.invite import decode
 
+    invited = decode(invite) if invite else None
     view = _view(plain)
-    received = research(home, chosen, view, stop_after_s=None if for_hours is None else for_hours * SECONDS_AN_HOUR)
+    stop_after_s = None if for_hours is None else for_hours * SECONDS_AN_HOUR
+    received = research(home, chosen, view, stop_after_s=stop_after_s, invite=invited)
     if received is not None:
         ctx.exit(130 if received == signal.SIGINT else 0)
 

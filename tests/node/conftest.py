@@ -97,7 +97,7 @@ class Research:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """An empty home that the commands use."""
-    for name in [name for name in os.environ if name.startswith("AUTORESEARCH_")]:
+    for name in [name for name in os.environ if name.startswith("AUTORESEARCH_") and "_SWARM" not in name]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AUTORESEARCH_HOME", str(tmp_path / "home"))
     return Home(tmp_path / "home")

@@ -1,0 +1,269 @@
+"""The peers that this node is connected to: kept at a number, asked now and then what they have, and fetched from.
+
+One stream to each neighbour stays open and is asked on; one that falls silent is disconnected, so that the next dial
+finds it again quickly. Left out: gossip (herald), what is exchanged (sync). Rejected: trusting the daemon's list of
+connections, which still names peers minutes after their cable was pulled.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from random import Random
+
+from ensue.errors import NetworkError
+from node.swarm.peerbook import Peer as Known
+from node.swarm.peerbook import PeerBook
+from node.sync import wire
+from node.sync.ask import Asker
+from node.sync.budget import Budgets
+from node.sync.pull import PullReport, pull, pull_heads
+from node.sync.replica import Replica
+from node.transport.ports import Transport, TransportError
+
+NEIGHBOURS_WANTED = 12
+"""Connections that a node looks for; others may open more to it."""
+CHECKED_MAX = 16
+"""Neighbours that are asked in one round what they have; of more, some are drawn."""
+CHECK_EVERY_S = 10.0
+CHECK_TIMEOUT_S = 8.0
+"""Seconds in which a neighbour must say what it has."""
+DIAL_EVERY_S = 2.0
+DIAL_TIMEOUT_S = 6.0
+LOST_S = 600.0
+"""For so long a neighbour that was lost is dialed in every round, whatever the book says."""
+LOST_MAX = 8
+ADDRESSES_TRIED = 3
+
+_log = logging.getLogger(__name__)
+
+
+class Neighbour:
+    """One connected peer."""
+
+    def __init__(self, peer: str, now_s: float) -> None:
+        self.peer = peer
+        self.since_s = self.counted_s = now_s
+        self.turn = asyncio.Lock()
+        self.asker: Asker | None = None
+        self.welcome: wire.Welcome | None = None
+        self.rtt_ms: float | None = None
+        self.seen_ms = 0
+
+
+class Neighbours:
+    """Dials, checks and fetches; `run` keeps doing the first two."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        replica: Replica,
+        book: PeerBook,
+        budgets: Budgets,
+        *,
+        wall_ms: Callable[[], int],
+        dice: Random,
+        software: str = "",
+    ) -> None:
+        self.book, self.budgets = book, budgets
+        self.totals = PullReport()
+        self.rounds = 0
+        """Neighbours that were fully asked since the start, successfully."""
+        self._transport, self._replica = transport, replica
+        self._wall_ms, self._dice, self._software = wall_ms, dice, software
+        self._here: dict[str, Neighbour] = {}
+        self._lost: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def all(self) -> list[Neighbour]:
+        """Returns the connected peers."""
+        return list(self._here.values())
+
+    def others(self, without: str, count: int) -> list[str]:
+        """Returns up to `count` connected peers other than one, drawn at random."""
+        free = sorted(peer for peer in self._here if peer != without and not self.budgets.of(peer).cut_off)
+        return self._dice.sample(free, min(count, len(free)))
+
+    async def run(self) -> None:
+        """Dials and checks until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._dialing())
+                group.create_task(self._checking())
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def fetch(self, peer: str, heads: Sequence[tuple[str, int]] = ()) -> PullReport:
+        """Takes in what a peer has and this node lacks: of some logs only, or everything.
+
+        A stream that stayed open from before may have ended meanwhile, so the first failure is tried again.
+        """
+        budget = self.budgets.of(peer)
+        here = self._here.get(peer) or Neighbour(peer, self._now_s())
+        async with here.turn:
+            used_before = here.asker is not None
+            report = await self._once(here, heads)
+            if used_before and isinstance(report.problem, TransportError) and not budget.cut_off:
+                report = await self._once(here, heads)
+            if peer not in self._here:
+                await self._hang_up(here)
+        if heads and not (report.equal or report.records or report.problem):
+            budget.fault("too much")  # it told of what it does not give
+        self._add(report)
+        return report
+
+    async def _once(self, here: Neighbour, heads: Sequence[tuple[str, int]]) -> PullReport:
+        try:
+            asker = await self._asker(here)
+        except TransportError as problem:
+            return PullReport(problem=problem)
+        if heads:
+            report = await pull_heads(asker, self._replica, asker.budget, heads, software=self._software)
+        else:
+            report = await pull(asker, self._replica, asker.budget, software=self._software)
+        if report.problem is not None:
+            await self._hang_up(here)
+        else:
+            here.welcome = asker.theirs or here.welcome
+            here.seen_ms = self._wall_ms()
+        return report
+
+    async def _asker(self, here: Neighbour) -> Asker:
+        if here.asker is None:
+            stream = await self._transport.open(here.peer, wire.PROTOCOL)
+            here.asker = Asker(stream, self._replica.network, self.budgets.of(here.peer), self._software)
+        return here.asker
+
+    async def _hang_up(self, here: Neighbour) -> None:
+        asker, here.asker = here.asker, None
+        if asker is not None:
+            await asker.stream.close()
+
+    def _add(self, report: PullReport) -> None:
+        total = self.totals
+        total.records += report.records
+        total.refused += report.refused
+        total.blobs += report.blobs
+        total.bytes_in += report.bytes_in
+        total.bytes_out += report.bytes_out
+
+    # Who is there
+
+    async def _dialing(self) -> None:
+        while True:
+            try:
+                await self.meet()
+                await self.dial()
+            except TransportError as problem:  # the daemon is being started again
+                _log.info("%s", problem)
+            await asyncio.sleep(DIAL_EVERY_S)
+
+    async def meet(self) -> None:
+        """Brings the neighbours up to date with the connections; who is new is asked at once."""
+        there = set(await self._transport.peers())
+        now_s = self._now_s()
+        for peer in sorted(there - self._here.keys()):
+            self._here[peer] = Neighbour(peer, now_s)
+            self._lost.pop(peer, None)
+            self._start(self.check(peer))
+        for peer in sorted(self._here.keys() - there):
+            await self._lose(peer)
+
+    async def _lose(self, peer: str) -> None:
+        gone = self._here.pop(peer, None)
+        if gone is not None:
+            await self._hang_up(gone)
+            if not self.budgets.of(peer).cut_off:
+                self._lost[peer] = self._now_s()
+
+    async def dial(self) -> None:
+        """Dials peers of the book while there are few neighbours, and those that were lost a short while ago."""
+        now_s = self._now_s()
+        self._lost = {peer: at for peer, at in self._lost.items() if now_s - at < LOST_S}
+        lost = sorted(self._lost, key=lambda peer: -self._lost[peer])[:LOST_MAX]
+        out = {*self._here, *lost}
+        few = max(0, NEIGHBOURS_WANTED - len(self._here))
+        wanted = [known for peer in lost if (known := self.book.get(peer)) is not None]
+        wanted += self.book.candidates(few, self._wall_ms(), without=out) if few else []
+        await asyncio.gather(*(self._dial(known) for known in wanted if not self.budgets.of(known.peer_id).cut_off))
+
+    async def _dial(self, known: Known) -> None:
+        for address in known.addresses[:ADDRESSES_TRIED]:
+            try:
+                async with asyncio.timeout(DIAL_TIMEOUT_S):
+                    await self._transport.connect(address)
+            except (TransportError, TimeoutError):
+                continue
+            self.book.seen(known.peer_id, self._wall_ms(), address=address)
+            return
+        self.book.failed(known.peer_id, self._wall_ms())
+
+    async def reach(self, addresses: Iterable[str]) -> bool:
+        """Dials addresses that were just heard of; returns whether one answered."""
+        for address in list(addresses)[:ADDRESSES_TRIED]:
+            try:
+                async with asyncio.timeout(DIAL_TIMEOUT_S):
+                    peer = await self._transport.connect(address)
+            except (TransportError, TimeoutError):
+                continue
+            self.book.seen(peer, self._wall_ms(), address=address)
+            await self.meet()
+            return True
+        return False
+
+    # What they have
+
+    async def _checking(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_EVERY_S * self._dice.uniform(0.8, 1.2))
+            peers = sorted(self._here)
+            some = self._dice.sample(peers, min(CHECKED_MAX, len(peers)))
+            await asyncio.gather(*(self.check(peer) for peer in some))
+
+    async def check(self, peer: str) -> None:
+        """Asks a neighbour what it has, and fetches it if that differs; one that falls silent is disconnected."""
+        here = self._here.get(peer)
+        if here is None or here.turn.locked() or self.budgets.of(peer).cut_off:
+            return
+        try:
+            async with here.turn, asyncio.timeout(CHECK_TIMEOUT_S):
+                asker = await self._asker(here)
+                began_s = self._now_s()
+                here.welcome = await asker.again()
+                here.rtt_ms = 1000 * (self._now_s() - began_s)
+        except (TransportError, NetworkError, TimeoutError) as problem:
+            await self._silent(here, problem)
+            return
+        now_ms = here.seen_ms = self._wall_ms()
+        self.book.seen(peer, now_ms, served_s=self._now_s() - here.counted_s)
+        here.counted_s = self._now_s()
+        if await self._differs(here.welcome):
+            report = await self.fetch(peer)
+            if report.problem is not None:
+                _log.info("peer %s: %s", peer, report.problem)
+                return
+        self.rounds += 1
+
+    async def _differs(self, theirs: wire.Welcome) -> bool:
+        mine = await self._replica.current()
+        return mine.root()[1] != theirs.logs or bool((await self._replica.missing()).held())
+
+    async def _silent(self, here: Neighbour, problem: Exception) -> None:
+        """Lets a neighbour go that does not answer, or will not."""
+        await self._hang_up(here)
+        if isinstance(problem, wire.PeerRefused) and problem.code == "busy":
+            return
+        if isinstance(problem, wire.PeerRefused) and problem.code == "network":
+            self.book.forget(here.peer)
+        _log.info("peer %s: %s", here.peer, problem or "it did not answer in time")
+        await self._transport.disconnect(here.peer)
+        await self._lose(here.peer)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,68 @@
+"""What a running swarm shows of itself: its neighbours, totals, and in words whether others can reach it."""
+
+import os
+
+from ensue.store import Store
+from node.swarm.neighbours import Neighbour
+from node.swarm.peer import Peer
+from node.swarm.status import Counters, PeerStatus, Reachable, SwarmStatus
+from node.transport.reach import Reachability
+
+_WORDS: dict[Reachability, tuple[Reachable, str]] = {
+    Reachability.PUBLIC: ("yes", "other nodes dialed this one back"),
+    Reachability.PRIVATE: (
+        "no",
+        "other nodes could not dial this one back, so it reaches out itself; to be reached, forward a TCP port of the "
+        "router to this machine and set swarm_listen and swarm_announce (see docs/how-to/join-others.md)",
+    ),
+    Reachability.UNKNOWN: ("unknown", "nobody has tried to dial this node back yet"),
+}
+
+
+async def snapshot(
+    peer: Peer, store: Store, addresses: list[str], reachability: Reachability, now_ms: int
+) -> SwarmStatus:
+    """Return the status document of this moment."""
+    reachable, why = _WORDS[reachability]
+    here = peer.neighbours.all()
+    records = (await peer.replica.current()).root()[0]
+    connected = {one.peer for one in here}
+    away = [
+        PeerStatus(known.peer_id, addresses=tuple(known.addresses), last_seen_ms=known.seen_ms)
+        for known in peer.book.all()
+        if known.peer_id not in connected
+    ]
+    totals = peer.neighbours.totals
+    return SwarmStatus(
+        pid=os.getpid(),
+        updated_ms=now_ms,
+        addresses=tuple(addresses),
+        reachable=reachable,
+        why=why,
+        peers=(*(_of(one, peer, store, records) for one in here), *away),
+        counters=Counters(
+            records_in=totals.records,
+            records_out=peer.herald.records_out,
+            bytes_in=totals.bytes_in,
+            bytes_out=totals.bytes_out,
+            refused=totals.refused,
+            cut_off=sum(peer.budgets.of(one.peer).cut_off for one in here),
+        ),
+        problem=peer.herald.problem,
+    )
+
+
+def _of(one: Neighbour, peer: Peer, store: Store, records: int) -> PeerStatus:
+    known, theirs = peer.book.get(one.peer), one.welcome
+    head = store.head(one.peer)
+    return PeerStatus(
+        one.peer,
+        name=str(head.body.get("agent", "")) if head is not None else "",
+        addresses=tuple(known.addresses) if known is not None else (),
+        connected=True,
+        version=theirs.software if theirs is not None else "",
+        records=theirs.records if theirs is not None else None,
+        lag_records=max(0, theirs.records - records) if theirs is not None else None,
+        last_seen_ms=one.seen_ms,
+        rtt_ms=one.rtt_ms,
+    )

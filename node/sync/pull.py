@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, cast
 
-from ensue.errors import NetworkError
+from ensue.errors import NetworkError, RecordError
 from ensue.identity import SIGNATURE_BYTES, peer_id_from_public_key, public_key_from_peer_id
 from ensue.store.exchange import Key
 from node.sync import wire
@@ -68,7 +68,7 @@ class PullReport:
     """What came of one pull. What is here stays, also where a `problem` (a NetworkError, a TransportError) ended it.
 
     `equal`: this replica has all that the peer said it has, and the peer nothing less; after pull_heads: it has the
-    heads that were asked for.
+    heads that were asked for. `there`: how many records the peer said it has.
     """
 
     records: int = 0
@@ -78,6 +78,7 @@ class PullReport:
     absent: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    there: int = 0
     equal: bool = False
     problem: NetworkError | TransportError | None = None
 
@@ -123,6 +124,14 @@ def _asker(peer: Stream | Asker, replica: Replica, budget: Budget, software: str
     return peer if isinstance(peer, Asker) else Asker(peer, replica.network, budget, software)
 
 
+def _key(author: str) -> bytes | None:
+    """Returns the public key of an author that somebody named, None where that is no peer id."""
+    try:
+        return public_key_from_peer_id(author)
+    except RecordError:
+        return None
+
+
 class _Pull:
     """One pull on one stream."""
 
@@ -150,6 +159,7 @@ class _Pull:
         finally:
             if closes:
                 await self.asker.stream.close()
+        report.there = self.asker.theirs.records if self.asker.theirs else 0
         report.bytes_in, report.bytes_out = traffic.bytes_in - before[0], traffic.bytes_out - before[1]
         return report
 
@@ -176,8 +186,8 @@ class _Pull:
         for author, seq in heads[: wire.TAILS_MAX]:
             log = mine.log(author)
             here = 0 if log is None else log.seq
-            if seq > here:
-                tails.append(wire.Tail(public_key_from_peer_id(author), here, _AFTER_ALL if here else b""))
+            if seq > here and (key := _key(author)) is not None:
+                tails.append(wire.Tail(key, here, _AFTER_ALL if here else b""))
                 self._expected += seq - here
         self.asker.greet()
         await self._tails(tails)

@@ -46,6 +46,7 @@ class Replica:
         self.logs = Summaries()
         self.sources = Sources()
         self._turn = asyncio.Lock()
+        self._writing = asyncio.Lock()
         self._noted: str | None = None
 
     async def current(self) -> Summaries:
@@ -112,11 +113,13 @@ class Replica:
 
     async def take(self, raws: Sequence[bytes]) -> IngestReport:
         """Verifies and stores records."""
-        return await self.off(self.store.ingest, raws)
+        async with self._writing:
+            return await self.off(self.store.ingest, raws)
 
     async def keep(self, blobs: Sequence[Blob]) -> None:
         """Stores blobs, which their readers have compared with their hashes."""
-        await self.off(self.store.ingest, [], blobs)
+        async with self._writing:
+            await self.off(self.store.ingest, [], blobs)
         self.sources.got(bytes.fromhex(blob.sha256) for blob in blobs)
 
     @asynccontextmanager

@@ -7,7 +7,7 @@ cannot tell a gap or a fork; and sums of ids, with which an author could hide a 
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from ensue.identity import public_key_from_peer_id
 from ensue.store.exchange import Key, Numbered
@@ -50,11 +50,6 @@ class Log:
         self.count = self.seq = 0
         self.blocks: dict[int, Block] = {}
         self.head = wire.LOG.pack(public_key, 0, 0, EMPTY)
-
-    @property
-    def whole(self) -> bool:
-        """Whether there seems to be one record for each number up to the last."""
-        return self.count == self.seq
 
     def add(self, key: Key) -> Block:
         """Takes in a record, and returns the block that it is in."""
@@ -113,10 +108,6 @@ class Summaries:
     def log(self, author: str) -> Log | None:
         """Returns what is here of an author."""
         return self._logs.get(author)
-
-    def logs(self) -> Iterator[Log]:
-        """Yields what is here of each author, in the order in which they came."""
-        yield from self._logs.values()
 
     def head(self, author: str) -> bytes | None:
         """Returns an author's log as a wire.LOG, None for an unknown author."""

@@ -78,12 +78,12 @@ class PeerRefused(NetworkError):
     """A peer will not answer; `code` is its reason, `retry_s` when to ask again."""
 
     def __init__(self, code: str, retry_s: int = 0) -> None:
-        super().__init__(_REASONS.get(code, "The peer will not answer: ask another peer."))
-        self.code = code if code in _REASONS else "unknown"
+        super().__init__(REASONS.get(code, "The peer will not answer: ask another peer."))
+        self.code = code if code in REASONS else "unknown"
         self.retry_s = retry_s
 
 
-_REASONS = {
+REASONS = {
     "version": "The peer speaks another version of the protocol: upgrade autoresearch on the older of the two nodes.",
     "network": "The peer belongs to another network: check the invite that named it.",
     "busy": "The peer has answered enough for now: ask again later, or ask another peer.",
@@ -311,7 +311,7 @@ async def _body(stream: Stream, bytes_max: int) -> bytes:
 def _decoded(decoder: "msgspec.msgpack.Decoder[_M]", body: bytes) -> _M:
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # a name that is no UTF-8 is a ValueError
         raise PeerFault("no message") from None
 
 

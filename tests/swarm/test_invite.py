@@ -383,6 +383,7 @@ def test_the_vector_of_the_protocol():
     )
     body = base64.b32decode(padded("".join(letters_of(vector["line"]))))
     assert body[:-4].hex() == vector["body_hex"]
+    assert invite._USUAL.hex() == vector["dictionary_hex"]
 
 
 def letters_of(line: str) -> list[str]:

@@ -102,6 +102,7 @@ class Fetcher:
     async def these(self, keys: Iterable[bytes]) -> None:
         """Fetches scripts by their hashes, those that others are made from first."""
         ordered = self._replica.sources.in_order(keys)
+        self._asker.greet()
         self._tried.update((key, None) for key, _ in ordered)
         bases = [base for _, base in ordered if base is not None]
         not_here = set(await self._replica.off(self._replica.store.exchange.lacking_blobs, bases))

@@ -120,6 +120,28 @@ async def pull_heads(
     )
 
 
+async def pull_blobs(
+    peer: Stream | Asker,
+    replica: Replica,
+    budget: Budget,
+    hashes: Sequence[bytes],
+    *,
+    deadline_s: float = DEADLINE_S,
+    software: str = "",
+) -> PullReport:
+    """Takes in blobs by their hashes, such as logs, which no pull brings; `absent` counts those that are not there."""
+
+    async def work(work: "_Pull") -> None:
+        await Fetcher(work.asker, replica, work.report).these(
+            await replica.off(replica.store.exchange.lacking_blobs, list(hashes))
+        )
+        work.report.equal = not work.report.absent
+
+    return await _Pull(_asker(peer, replica, budget, software), replica, RECORDS_MAX).run(
+        work, deadline_s, closes=not isinstance(peer, Asker)
+    )
+
+
 def _asker(peer: Stream | Asker, replica: Replica, budget: Budget, software: str) -> Asker:
     return peer if isinstance(peer, Asker) else Asker(peer, replica.network, budget, software)
 

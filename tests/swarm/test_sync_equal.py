@@ -3,13 +3,16 @@
 import asyncio
 import tempfile
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sync_replicas import bodies, chain_of_scripts, ids, lineage, pulled, raws, stores
 
-from node.sync.pull import pull_heads
+from ensue.blobs import BLOB_BYTES_MAX, Blob
+from node.sync.answer import RUN_BYTES_MAX
+from node.sync.pull import pull_blobs, pull_heads
 from node.sync.summary import BLOCK_SEQS
 from node.sync.wire import BATCH_BYTES_MAX
 
@@ -137,6 +140,21 @@ def test_scripts_come_as_differences_and_only_when_missing(tmp_path):
         assert report.bytes_in + report.bytes_out < packed + records // 2 + 40_000 < 600_000
         again = asyncio.run(pulled(one, two))
         assert (again.blobs, again.bytes_in + again.bytes_out < EQUAL_BYTES_MAX) == (0, True)
+
+
+def test_blobs_of_any_size_come_in_pieces_and_logs_when_asked_for(tmp_path):
+    large = [Blob(Random(seed).randbytes(BLOB_BYTES_MAX - seed)) for seed in range(3)]
+    small = [Blob(b""), Blob(b"x"), Blob(b"a log " * 10_000)]
+    assert sum(len(one.data) for one in large) > RUN_BYTES_MAX
+    with stores(tmp_path, "one", "two") as (one, two):
+        two.store.ingest([], large + small)
+        assert asyncio.run(pulled(one, two)).blobs == 0
+        asked = [bytes.fromhex(blob.sha256) for blob in [small[0], *large, *small[1:]]]
+        report = asyncio.run(pulled(one, two, work=pull_blobs, hashes=[*asked, bytes(32)]))
+        assert (report.blobs, report.absent, report.equal, report.problem) == (6, 1, False, None)
+        assert all(one.store.blob(blob.sha256) == blob.data for blob in large + small)
+        report = asyncio.run(pulled(one, two, work=pull_blobs, hashes=asked))
+        assert (report.blobs, report.equal) == (0, True)
 
 
 def test_scripts_that_nobody_has_cost_nothing_among_equals(tmp_path):

@@ -119,8 +119,7 @@ def import_(file: Path, in_json: bool) -> None:
 
 def _adopt(home: Home, genesis: Genesis, file: Path) -> None:
     """Make a home a member of a network, saying so before; a kill in between costs nothing."""
-    from ensue.identity import Identity
-    from ensue.store import Store
+    from node.founding import enter
 
     name = text.printable(genesis.name)
     click.echo(
@@ -128,10 +127,7 @@ def _adopt(home: Home, genesis: Genesis, file: Path) -> None:
         f" {text.printable(str(file))}",
         err=True,
     )
-    home.create()
-    Identity.load_or_create(home.key)
-    Store(home.database, genesis.network_id).close()  # first, as it refuses a replica of another network
-    genesis.save(home.genesis)
+    enter(home, genesis).store.close()
 
 
 def _refuse_other(home: Home, genesis: Genesis, file: Path) -> None:

@@ -24,6 +24,8 @@ LOOK_EVERY_S = 0.02
 """How often the outbox is looked at."""
 LOOK_AGAIN_S = 0.5
 """The same while nobody is connected, or something is wrong."""
+FETCHED_AFTER_S = 1.0
+"""Who was told of a record has fetched it by then, unless the way is slow; repair finds it elsewhere later."""
 OUTBOX_AT_ONCE = 200
 BEAT_EVERY_S = 30.0
 """How often claims in progress are told again."""
@@ -56,6 +58,7 @@ class Herald:
     ) -> None:
         self.records_out = 0
         self.problem: str | None = None
+        self._told_s = float("-inf")
         self._transport, self._store, self._replica, self._neighbours = transport, store, replica, neighbours
         self._wall_ms, self._told = wall_ms, told
         self._topic = news.TOPIC + store.network
@@ -107,8 +110,19 @@ class Herald:
         await self._publish(news.News(_heads(records)))
         await self._off(self._store.outbox_done, [record.id for record in records])
         self.records_out += len(records)
+        self._told_s = asyncio.get_running_loop().time()
         self._told(records)
         return True
+
+    async def settled(self, within_s: float) -> bool:
+        """Waits until nothing waits to be told and those who were told had time to fetch it; returns whether."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + within_s
+        while loop.time() < end_s:
+            if not await self._off(self._store.outbox, 1) and loop.time() - self._told_s > FETCHED_AFTER_S:
+                return True
+            await asyncio.sleep(LOOK_EVERY_S)
+        return False
 
     async def _publish(self, message: news.News) -> None:
         await self._transport.publish(self._topic, news.encode(message))

@@ -99,6 +99,8 @@ class Swarm:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {over}:
                 task.result()
+            if self.peer.neighbours.all():
+                await self.peer.herald.settled(LEAVE_TIMEOUT_S)
         finally:
             for task in tasks:
                 task.cancel()

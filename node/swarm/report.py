@@ -26,12 +26,6 @@ async def snapshot(
     reachable, why = _WORDS[reachability]
     here = peer.neighbours.all()
     records = (await peer.replica.current()).root()[0]
-    connected = {one.peer for one in here}
-    away = [
-        PeerStatus(known.peer_id, addresses=tuple(known.addresses), last_seen_ms=known.seen_ms)
-        for known in peer.book.all()
-        if known.peer_id not in connected
-    ]
     totals = peer.neighbours.totals
     return SwarmStatus(
         pid=os.getpid(),
@@ -39,7 +33,7 @@ async def snapshot(
         addresses=tuple(addresses),
         reachable=reachable,
         why=why,
-        peers=(*(_of(one, peer, store, records) for one in here), *away),
+        peers=tuple(_of(one, peer, store, records) for one in here),
         counters=Counters(
             records_in=totals.records,
             records_out=peer.herald.records_out,

@@ -1,0 +1,111 @@
+"""Three nodes on one machine, as in the tutorial: one memory, one leaderboard, no experiment twice."""
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nodes import Node, wait_for
+
+EACH = 3
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[list[Node]]:
+    made = [Node(tmp_path / name) for name in ("ada", "bob", "cyd")]
+    yield made
+    for node in made:
+        if node.process is not None and node.process.poll() is None:
+            node.process.kill()
+            node.process.communicate()
+
+
+def results(node: Node, author: str | None = None) -> int:
+    if not (node.home / "genesis.json").exists():
+        return 0
+    return node.read(lambda store: sum(one.author == author or not author for one in store.records(kind="result")))
+
+
+def peer_id(node: Node) -> str:
+    from ensue.identity import Identity
+
+    return Identity.load(node.home / "node.key").peer_id
+
+
+@pytest.mark.slow
+def test_three_nodes_share_one_memory_and_divide_the_work(nodes: list[Node]) -> None:
+    ada, bob, cyd = nodes
+    ada.join("--name", "ada")
+    wait_for(lambda: results(ada), "ada's first result")
+    line = ada.invite()
+    bob.join(line, "--name", "bob")
+    cyd.join(line, "--name", "cyd")
+    for node in (bob, cyd):
+        wait_for(lambda node=node: (node.home / "node.key").exists(), "a key")
+        wait_for(lambda node=node: results(ada, peer_id(node)) >= EACH, "results of each node at the first one")
+    for node in nodes:
+        node.run("pause")
+    wait_for(lambda: len({node.digest() for node in nodes}) == 1, "one digest", 20)
+    boards = [[row["id"] for row in node.ask("leaderboard", "--limit", "100")] for node in nodes]
+    assert boards[0] == boards[1] == boards[2]
+    records = ada.read(lambda store: list(store.records(kind="result")))
+    again = [key for key, number in Counter(one.body["experiment"] for one in records).items() if number > 1]
+    assert again == []
+    authors = {one.id: one.author for one in records}
+    foreign = [one for one in records if one.body["parent"] and authors[one.body["parent"]] != one.author]
+    assert foreign, "nobody built on another's result"
+    assert {one.body["agent"] for one in records} == {"ada", "bob", "cyd"}
+    for node in nodes:
+        assert node.ask("rebuild", "--check")["equal"]
+        assert node.read(lambda store: [one.id for one in records if not store.has_blob(one.body["source"])]) == []
+        wait_for(lambda node=node: node.connected() == 2, "two neighbours", 20)
+    for node in nodes:
+        assert node.stop()[1] == ""
+
+
+def test_what_a_stopped_node_publishes_is_sent_when_it_runs_again(nodes: list[Node]) -> None:
+    ada, bob, _ = nodes
+    ada.join("--name", "ada", "--hours", "1")
+    wait_for(lambda: results(ada), "a result")
+    bob.join(ada.invite(), "--experiments", "1")
+    assert bob.process is not None
+    bob.process.communicate(timeout=90)
+    bob.run("insight", "Passes matter more than smoothing.")
+    bob.run("hypothesis", "More passes help.")
+    waiting = bob.read(lambda store: [one.id for one in store.outbox()])
+    assert len(waiting) == 2
+    bob.join()
+    for key in waiting:
+        wait_for(lambda key=key: ada.read(lambda store: store.has(key)), "what was published while stopped")
+    wait_for(lambda: bob.read(lambda store: all(one.id not in waiting for one in store.outbox())), "an empty outbox")
+
+
+def test_the_network_process_is_started_again_and_research_goes_on(nodes: list[Node]) -> None:
+    ada = nodes[0].join("--name", "ada")
+    wait_for(ada.addresses, "an address")
+    before = ada.read(lambda store: json.loads(store.local_get("swarm")))
+    os.kill(before["pid"], signal.SIGKILL)
+
+    def again() -> bool:
+        now = ada.read(lambda store: json.loads(store.local_get("swarm")))
+        return bool(now["pid"] != before["pid"] and now["addresses"])
+
+    wait_for(again, "another network process")
+    count = results(ada)
+    wait_for(lambda: results(ada) > count, "another result")
+    out, err = ada.stop()
+    assert "the network process ended" in out + err
+
+
+def test_nothing_of_a_node_is_left_when_it_is_killed(nodes: list[Node]) -> None:
+    ada = nodes[0].join("--name", "ada")
+    wait_for(ada.addresses, "an address")
+    swarm = ada.read(lambda store: json.loads(store.local_get("swarm")))["pid"]
+    children = Path(f"/proc/{swarm}/task/{swarm}/children").read_text().split()
+    assert children, "p2pd runs below the network process"
+    ada.stop(signal.SIGKILL)
+    for pid in [swarm, *map(int, children)]:
+        wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "the end of what belonged to a killed node", 20)

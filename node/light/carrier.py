@@ -8,7 +8,7 @@ take each other's messages. It is a new one each time.
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import trio
@@ -23,7 +23,7 @@ from libp2p.pubsub.pubsub import Pubsub
 from libp2p.tools.anyio_service import background_trio_service
 from multiaddr import Multiaddr
 
-from ensue.errors import UserError
+from ensue.errors import NetworkError, UserError
 from node.swarm.address import Address, parse
 from node.transport.ports import TransportError
 
@@ -33,6 +33,8 @@ STREAM_TIMEOUT_S = 20.0
 """Opening a stream, and each wait for room to send."""
 GONE_LOOKED_S = 0.5
 """How often the connection is looked at."""
+STREAMS_IN_MAX = 4
+"""Streams of the node that are answered at a time; more are closed."""
 TOPIC_LOOKED_S = 0.05
 
 _MESHSUB = ("/meshsub/1.1.0", "/meshsub/1.0.0")
@@ -80,6 +82,7 @@ class Carrier:
         self._host = host
         self._gossip = gossip
         self._node = node
+        self._answering = 0
         self.node: str = node.to_base58()
         """The node's peer id, which its key has proved."""
 
@@ -87,6 +90,23 @@ class Carrier:
         """Opens a stream to the node; raises TransportError, also when the node does not speak the protocol."""
         with _explained(f"opening a stream for {protocol}"), trio.fail_after(STREAM_TIMEOUT_S):
             return LightStream(await self._host.new_stream(self._node, [protocol]), self.node)
+
+    def serve(self, protocol: str, handler: Callable[[LightStream], Awaitable[None]]) -> None:
+        """Answers streams of that protocol which the node opens."""
+
+        async def answer(stream: Any) -> None:
+            theirs = LightStream(stream, self.node)
+            self._answering += 1
+            try:
+                if self._answering <= STREAMS_IN_MAX:
+                    await handler(theirs)
+            except (NetworkError, TransportError) as error:
+                log.debug("a stream of the node ended early: %s", error)
+            finally:
+                self._answering -= 1
+                await theirs.close()
+
+        self._host.set_stream_handler(protocol, answer)
 
     async def messages(self, topic: str) -> AsyncIterator[bytes]:
         """Yields what others gossip, without end; what comes while the reader is busy may be left out."""
@@ -168,7 +188,7 @@ async def _dial(host: Any, where: Address) -> None:
     except (trio.TooSlowError, *_BROKEN) as error:
         raise TransportError(
             f"Nobody who holds the key of {where.peer_id} answers at {where.host} port {where.port}: see whether the "
-            f"node runs, can be reached from here, and the address is whole ({_first_line(error)})."
+            "node runs, can be reached from here, and the address is whole."
         ) from error
 
 

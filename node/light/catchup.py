@@ -18,6 +18,8 @@ RECORDS_MAX = 5_000_000
 """Records that one node may bring here in one round."""
 LOGS_MAX = 1_000_000
 """Logs that one node may say differ."""
+LATE_RECORDS_MAX = 10_000
+"""Records that may come to a node between its welcome and an answer."""
 QUESTIONS_MAX = 100_000
 """Questions of one round; a network of a million records, none of them here, takes some thousands."""
 
@@ -53,22 +55,22 @@ class Catchup:
         if there == self._digests.node():
             return 0
         before = self._digests.node().records
-        differing = await self._differing(stream)
+        differing = await self._differing(stream, min(LOGS_MAX, there.records + LATE_RECORDS_MAX))
         many = self._store.catching_up(min(RECORDS_MAX, there.records))
         await self._off(many.__enter__)
         try:
             await self._ends(stream, differing)
             await self._off(self._digests.refresh)
             for log in differing:
-                if self._digests.log(log.key) != log:
+                if not await self._off(self._settled, log):
                     await self._gaps(stream, log)
         finally:
             many.__exit__(None, None, None)
         await self._off(self._digests.refresh)
         return self._digests.node().records - before
 
-    async def _differing(self, stream: Bytes) -> list[LogHead]:
-        """Returns the logs of the node that are not the same here."""
+    async def _differing(self, stream: Bytes, logs_max: int) -> list[LogHead]:
+        """Returns the logs of the node that are not the same here; every node of its tree has a record below it."""
         found: list[LogHead] = []
         ahead = [""]
         while ahead:
@@ -83,8 +85,8 @@ class Catchup:
                         if len(prefix) >= 2 * wire.HASH_BYTES - 1:
                             raise BadAnswer("a tree without leaves")
                         ahead.append(f"{prefix}{digit:x}")
-            if len(found) + len(ahead) > LOGS_MAX:
-                raise BadAnswer("more logs than a network has")
+            if len(found) + len(ahead) > logs_max:
+                raise BadAnswer("more logs than records")
         return found
 
     async def _ends(self, stream: Bytes, differing: Sequence[LogHead]) -> None:
@@ -104,6 +106,11 @@ class Catchup:
                 asked = _rest(asked, batch)
                 if taken > RECORDS_MAX:
                     raise BadAnswer("more records than a network has")
+
+    def _settled(self, there: LogHead) -> bool:
+        """Returns whether a log of the node is the same here, or the beginning of what is here."""
+        here = self._digests.log(there.key)
+        return here == there or (here.high > there.high and self._digests.beginning(there.key, there.high) == there)
 
     async def _gaps(self, stream: Bytes, log: LogHead) -> None:
         """Takes in the records of one log that are not here, wherever they are in it."""

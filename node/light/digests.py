@@ -7,7 +7,7 @@ about differences (catchup). Written apart from the node's own, like the message
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ensue.identity import peer_id_from_public_key, public_key_from_peer_id
 from ensue.store import Store
@@ -60,6 +60,14 @@ class Digests:
         numbers = self._blocks.get(key)
         return self._ends[key, max(numbers)] if numbers else Place(0, b"")
 
+    def beginning(self, key: bytes, high: int) -> LogHead:
+        """Returns what an author's log here would be, had it ended with number `high`."""
+        last = block_of(high)
+        whole = [self._blocks[key][number] for number in sorted(self._blocks.get(key, {})) if number < last]
+        part = self._read(key, last, high)
+        blocks = [*whole, part] if part.records else whole
+        return LogHead(key, sum(block.records for block in blocks), high, digest_of(blocks))
+
     def block(self, key: bytes, number: int) -> Block:
         """Returns one block of an author's log."""
         return self._blocks.get(key, {}).get(number, Block(number, 0, EMPTY))
@@ -93,16 +101,16 @@ class Digests:
             self._ends[key, number] = new
         blocks[number] = Block(number, old.records + 1, chained(old.digest, new))
 
-    def _read(self, key: bytes, number: int) -> Block:
+    def _read(self, key: bytes, number: int, high: int = 2**62) -> Block:
         digest, count = EMPTY, 0
         for found in held(self._store, key, number, self.upto):
-            digest, count = chained(digest, found), count + 1
+            if found.seq <= high:
+                digest, count = chained(digest, found), count + 1
         return Block(number, count, digest)
 
     def _head(self, key: bytes) -> LogHead:
         blocks = [self._blocks[key][number] for number in sorted(self._blocks[key])]
-        digest = hashlib.sha256(block_list(blocks)).digest()
-        return LogHead(key, sum(block.records for block in blocks), self.end(key).seq, digest)
+        return LogHead(key, sum(block.records for block in blocks), self.end(key).seq, digest_of(blocks))
 
 
 def held(store: Store, key: bytes, number: int, upto: int = 2**62) -> Iterable[Place]:
@@ -112,6 +120,11 @@ def held(store: Store, key: bytes, number: int, upto: int = 2**62) -> Iterable[P
     while found := store.exchange.keys(author, first, first + BLOCK_NUMBERS - 1, upto, ROWS_AT_ONCE, after):
         yield from (Place(*one) for one in found)
         after = found[-1]
+
+
+def digest_of(blocks: Sequence[Block]) -> bytes:
+    """Returns the digest of a log with these blocks, none of them empty, in order."""
+    return hashlib.sha256(block_list(blocks)).digest()
 
 
 def place(key: bytes) -> str:

@@ -100,13 +100,20 @@ async def _once(place: Place, use: Callable[[Store, Carrier, int], Awaitable[Any
     failed: Exception = UserError("This invite names no address: ask for one that does, or give the address itself.")
     for address in place.addresses:
         try:
-            async with connected(address) as carrier, _store(place, carrier) as store:
+            async with _met(address) as carrier, _store(place, carrier) as store:
                 catchup = Catchup(store, off)
                 await _round(carrier, store, catchup)
                 return await use(store, carrier, catchup.upto)
         except (NetworkError, TransportError) as error:
             failed = error
     raise failed
+
+
+@asynccontextmanager
+async def _met(address: str) -> AsyncIterator[Carrier]:
+    async with connected(address) as carrier:
+        carrier.serve(wire.PROTOCOL, wire.turn_away)  # a node lets go of whoever does not answer
+        yield carrier
 
 
 @asynccontextmanager
@@ -194,7 +201,7 @@ class _Session:
 
     async def run(self, address: str) -> None:
         """Follows until the connection ends, which it says by TransportError."""
-        async with connected(address) as carrier, _store(self._place, carrier) as store:
+        async with _met(address) as carrier, _store(self._place, carrier) as store:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._listen, carrier, wire.TOPIC_BEGINNING + store.network)

@@ -1,8 +1,9 @@
 """The messages that the light client asks and is answered with, by the document of the protocol.
 
 Written apart from the node's own messages on purpose: two programs that read one document and agree prove the document.
-A frame is a length in four bytes and a MessagePack array that begins with the message's name. Left out: what a node
-asks (nobody asks this client) and blobs. Rejected: sharing the node's classes, with which a mistake would be in both.
+A frame is a length in four bytes and a MessagePack array that begins with the message's name. Left out: blobs, and
+answering: a node that asks is told to come back tomorrow, since it has what is here. Rejected: sharing the node's
+classes, with which a mistake would be in both.
 """
 
 import struct
@@ -22,6 +23,10 @@ ANSWER_BYTES_MAX = 1024 * 1024
 """An answer's frame."""
 BATCH_BYTES_MAX = 768 * 1024
 """What the records of one answer may unpack to."""
+REQUEST_BYTES_MAX = 72 * 1024
+"""What a node may ask in one frame."""
+BUSY_S = 86_400
+"""When a node that asks may come back."""
 GIVEN_BYTES_MAX = 70 * 1024
 """Packed records that are handed over at once."""
 PREFIXES_MAX = 64
@@ -147,6 +152,15 @@ async def ask(stream: Bytes, wanted: str, name: str, *fields: Any) -> list[Any]:
     return answer[1:]
 
 
+async def turn_away(stream: Bytes) -> None:
+    """Answers the first question of a node, whatever it is; raises BadAnswer, or TransportError."""
+    (size,) = _LENGTH.unpack(await stream.receive(_LENGTH.size))
+    if size > REQUEST_BYTES_MAX:
+        raise BadAnswer(f"a question of {size:,} bytes")
+    await stream.receive(size)
+    await stream.send(encoded("refused", "busy", BUSY_S))
+
+
 async def hello(stream: Bytes, network: str, software: str) -> Child:
     """Opens a stream, and returns how many records the node has, with their digest."""
     fields = await ask(stream, "welcome", "hello", VERSION, bytes.fromhex(network), software)
@@ -221,7 +235,7 @@ def _node(node: Any) -> Node:
 
 
 def _batch(fields: list[Any]) -> Batch:
-    packed, at, seq, record_id = _some(fields, 4)
+    packed, at, seq, record_id = [*_some(fields, 2), *fields[2:4], *[0, b""][max(0, len(fields) - 2) :]][:4]
     if not isinstance(packed, bytes) or not isinstance(record_id, bytes) or len(record_id) > HASH_BYTES:
         raise BadAnswer("a batch that is none")
     return Batch(unpacked(packed), _count([at], 0), Place(_count([seq], 0), record_id))

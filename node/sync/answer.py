@@ -173,6 +173,7 @@ async def _keys(request: wire.Keys, replica: Replica) -> wire.KeyList:
 
 
 async def _taken(request: wire.Give, replica: Replica, budget: Budget) -> wire.Took:
+    budget.sent(len(request.records))  # what must be verified counts like what is sent
     raws = await replica.off(wire.unpack_records, request.records)
     report = await replica.take(raws)
     budget.earned(len(report.accepted))

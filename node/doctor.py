@@ -72,7 +72,7 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Check]:
         yield _device(home, chosen, track)
     yield _clock(home)
     yield from _state(home, chosen)
-    yield Check("reachability", "note", "this version works alone: there is no network to reach yet")
+    yield _reachability(home, chosen)
     yield Check("mail", "note", "this version knows no verifiers: results stay at the level recorded")
 
 
@@ -349,3 +349,23 @@ def _state(home: Home, chosen: Settings) -> Iterator[Check]:
         yield Check("node", "warn", f"{running}, paused", "autoresearch resume")
     else:
         yield Check("node", "ok", running + (f", hours {chosen.hours}" if chosen.hours else ""))
+
+
+def _reachability(home: Home, chosen: Settings) -> Check:
+    """Say what the running node knows of its peers; a doctor opens no connections."""
+    if chosen.swarm == "off":
+        return Check("reachability", "note", "the setting swarm is off: this node works alone", "config unset swarm")
+    if not home.founded:
+        return Check("reachability", "note", "not known before the first `autoresearch join`")
+    from node.swarm import status
+
+    with open_replica(home) as store:
+        said = status.read(store)
+    if said is None or not said.running(time.time_ns() // 1_000_000):
+        return Check("reachability", "note", "not known while no node runs", "run this beside `autoresearch join`")
+    found = f"{text.plural(said.connected, 'peer')} connected; {said.why}"
+    if said.problem:
+        return Check("reachability", "warn", said.problem, "see swarm.log in the home")
+    if said.reachable == "no":
+        return Check("reachability", "note", found, "it works all the same; docs/how-to/join-others.md says what helps")
+    return Check("reachability", "ok" if said.reachable == "yes" or said.connected else "note", found)

@@ -26,6 +26,7 @@ from node.view import Facts, View
 
 RECENT_ROWS = 8
 MEMORY_WAIT_S = 60.0
+SERVED_EVERY_S = 5.0
 NAME_CHARS = 8
 
 
@@ -45,6 +46,8 @@ def research(
         with member.store as store, _swarm(home, chosen, view):
             control = Control(store, hours=chosen.hours, stop_after_s=stop_after_s)
             control.install()
+            if chosen.research == "off":
+                return _serve(member, control, view)
             bench = _bench(home, chosen, member, track, view)
             if chosen.swarm == "on":
                 _take_in(member, control, view)
@@ -61,6 +64,19 @@ def research(
 
 def _swarm(home: Home, chosen: Settings, view: View) -> AbstractContextManager[object]:
     return SwarmProcess(home, view.note) if chosen.swarm == "on" else nullcontext()
+
+
+def _serve(member: Membership, control: Control, view: View) -> int | None:
+    """Keep the memory and answer others until stopped; nothing is run here."""
+    view.note(f"serving {member.genesis.name} as {member.identity.peer_id}; the setting research is off, so nothing runs")
+    status = {**_about_now(), "phase": "serving others"}
+    try:
+        while not control.stopping:
+            member.store.local_set(STATUS_KEY, json.dumps(status | _about_now()), durable=False)
+            control.sleep(SERVED_EVERY_S)
+    finally:
+        member.store.local_set(STATUS_KEY, None)
+    return control.signal
 
 
 def _take_in(member: Membership, control: Control, view: View) -> None:
@@ -126,5 +142,8 @@ def _facts(home: Home, member: Membership, bench: Bench) -> Facts:
 
 
 def _started(track: Track) -> dict[str, object]:
-    now_ms = time.time_ns() // 1_000_000
-    return {"pid": os.getpid(), "started_ms": now_ms, "updated_ms": now_ms, "phase": "starting", "track": track.name}
+    return {**_about_now(), "started_ms": time.time_ns() // 1_000_000, "phase": "starting", "track": track.name}
+
+
+def _about_now() -> dict[str, object]:
+    return {"pid": os.getpid(), "updated_ms": time.time_ns() // 1_000_000}

@@ -127,6 +127,9 @@ class Settings:
     keep_alpha: float = _setting(
         0.05, "probability", "how often noise alone may pass for a gain when a result is kept", _between(1e-6, 0.5)
     )
+    research: str = _setting(
+        "on", "on or off", "run experiments; off: keep the memory and serve others, as a bootstrap node does", _switch
+    )
     swarm: str = _setting("on", "on or off", "take part in the network; off: alone", _switch)
     swarm_listen: str = _setting(
         "",
@@ -135,7 +138,7 @@ class Settings:
         _text(400),
     )
     swarm_announce: str = _setting(
-        "", "multiaddresses", "what others are told to dial instead, as behind a router that forwards a port", _text(400)
+        "", "multiaddresses", "what others are told to dial instead, as where a router forwards a port", _text(400)
     )
     swarm_relay: str = _setting(
         "on", "on or off", "reach others, and be reached, through peers that relay", _switch

@@ -1,4 +1,4 @@
-"""`status`, `pause` and `resume`: the owner's hand on a running or stopped node.
+"""`status`, `pause`, `resume` and `leave`: the owner's hand on a running or stopped node.
 
 They talk through the replica's own facts, so they work whether a node runs or not, and need no socket.
 """
@@ -6,11 +6,14 @@ They talk through the replica's own facts, so they work whether a node runs or n
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ensue.errors import UserError
 from node import lock, settings, text
 from node.cli import output, tracks
 from node.home import Home
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 CONTROL_KEY = "control"
 NODE_KEY = "node"
 SILENT_S = 60.0
+LEAVE_WAIT_S = 120.0  # a scoring in progress is brought to its end
 WAITING_MAX = 200  # records counted in the outbox; of more it is enough to know that they are many
 
 
@@ -49,6 +53,42 @@ def _control(wish: str | None, done: str, in_json: bool) -> None:
     click.echo(done)
     if pid is None:
         output.note("No node is running right now: `autoresearch join` starts one.")
+
+
+@click.command(short_help="Say good-bye: send what waits, and end the node.")
+@output.as_json
+def leave(in_json: bool) -> None:
+    """Say good-bye to the network and end the node, wherever it runs on this machine.
+
+    The run in progress is recorded as abandoned, what waits is sent, and the others are told. Everything stays in the
+    home: `autoresearch join` takes part again.
+    """
+    with output.replica() as (home, store):
+        pid = lock.holder(home.lock)
+        if pid:
+            _end(home, pid)
+        waiting = len(store.outbox(WAITING_MAX))
+    if in_json:
+        output.print_json({"was_running": bool(pid), "waiting_to_be_sent": waiting})
+        return
+    click.echo("the node said good-bye and ended" if pid else "no node is running here: nobody has to be told")
+    if waiting:
+        output.note(f"{text.plural(waiting, 'record')} could not be sent to anybody; the next start sends them.")
+
+
+def _end(home: Home, pid: int) -> None:
+    """Ask the node to end as Ctrl-C does, and wait for it."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        raise UserError(f"the node (process {pid}) belongs to another user: ask them to end it") from None
+    deadline = time.monotonic() + LEAVE_WAIT_S
+    while lock.holder(home.lock) is not None:
+        if time.monotonic() > deadline:
+            raise UserError(f"the node (process {pid}) has not ended within {LEAVE_WAIT_S:.0f} s: it is still at work")
+        time.sleep(0.1)
 
 
 @click.command(short_help="Say what this node is doing, and what it has found.")
@@ -91,11 +131,23 @@ def _document(home: Home, store: Store) -> dict[str, Any]:
         "track_name": track.name,
         "records": store.count(),
         "waiting_to_be_sent": len(store.outbox(WAITING_MAX)),
+        "swarm": _swarm(store),
         "results": stats.results,
         "results_mine": stats.by_author.get(peer_id, {}),
         "best": None if best is None else output.result_json(best),
         "gain": _against_root(store, best.id) if best is not None else None,
     }
+
+
+def _swarm(store: Store) -> dict[str, Any]:
+    """Return who is connected, and whether others can reach this node; as the swarm process said last."""
+    from node.swarm import status as swarm
+
+    said = swarm.read(store)
+    running = said is not None and said.running(time.time_ns() // 1_000_000)
+    if said is None or not running:
+        return {"running": False, "connected": 0, "reachable": "unknown", "problem": None}
+    return {"running": True, "connected": said.connected, "reachable": said.reachable, "problem": said.problem}
 
 
 def _track_worked_on(home: Home, store: Store, peer_id: str) -> tracks.Asked:
@@ -148,8 +200,17 @@ def _print(document: dict[str, Any]) -> None:
     )
     name = text.printable(document["network_name"])
     pairs.append(("network", f"{name} ({document['network'][:10]}), track {text.printable(document['track_name'])}"))
+    pairs.append(("peers", _peers(document["swarm"])))
     pairs.append(("home", document["home"]))
     output.facts(pairs)
+
+
+def _peers(swarm: dict[str, Any]) -> str:
+    if not swarm["running"]:
+        return "not connected"
+    reach = {"yes": "others can reach this node", "no": "others cannot reach this node"}.get(swarm["reachable"])
+    words = f"{swarm['connected']} connected" + (f"; {reach}" if reach else "")
+    return words + (f"; {text.printable(swarm['problem'])}" if swarm["problem"] else "")
 
 
 def _who(document: dict[str, Any]) -> str:

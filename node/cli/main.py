@@ -24,6 +24,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "status": ("node.cli.control:status", "Say what this node is doing, and what it has found."),
         "pause": ("node.cli.control:pause", "Hold research at once; the run in progress waits."),
         "resume": ("node.cli.control:resume", "Let research go on after a pause."),
+        "leave": ("node.cli.control:leave", "Say good-bye: send what waits, and end the node."),
         "run": ("node.cli.run:run", "Run one train.py as the agent would; publishes nothing."),
         "prepare": ("node.cli.prepare:prepare", "Fetch and prepare the data of a track."),
     },
@@ -42,6 +43,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "insight": ("node.cli.publish:insight", "Publish a lesson with the results that carry it."),
         "submit": ("node.cli.publish:submit", "Publish a ready train.py for nodes to run."),
         "retract": ("node.cli.publish:retract", "Withdraw a record of one's own."),
+        "watch": ("node.cli.watch:watch", "Follow a network, or give it an idea, without a node."),
     },
     "The network": {
         "invite": ("node.cli.swarm:invite", "Print one line that lets others join."),

@@ -140,6 +140,7 @@ def commands(stranger: dict[str, list[Record]], folder: Path) -> Iterator[list[s
     yield ["best", "--diff"]
     yield ["best", "--class", ODD[0]]
     yield ["status"]
+    yield ["leave"]
     yield ["peers"]
     yield ["invite"]
     yield ["log", "--limit", "500"]

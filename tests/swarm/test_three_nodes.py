@@ -109,3 +109,43 @@ def test_nothing_of_a_node_is_left_when_it_is_killed(nodes: list[Node]) -> None:
     ada.stop(signal.SIGKILL)
     for pid in [swarm, *map(int, children)]:
         wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "the end of what belonged to a killed node", 20)
+
+
+def test_leave_says_good_bye_and_status_and_doctor_say_who_is_there(nodes: list[Node]) -> None:
+    ada, bob, _ = nodes
+    ada.join("--name", "ada")
+    wait_for(lambda: results(ada), "a result")
+    bob.join(ada.invite(), "--name", "bob")
+    wait_for(lambda: bob.addresses() and bob.connected() == 1, "a neighbour")
+    assert ada.ask("status")["swarm"]["running"]
+    found = {check["name"]: check for check in bob.ask("doctor", "--quick")["checks"]}
+    assert "1 peer connected" in found["reachability"]["found"]
+    answer = bob.ask("leave")
+    assert answer == {"was_running": True, "waiting_to_be_sent": 0}
+    assert bob.process is not None
+    bob.process.communicate(timeout=20)
+    assert bob.process.returncode == 0
+    assert bob.ask("status")["swarm"] == {"running": False, "connected": 0, "reachable": "unknown", "problem": None}
+    assert bob.ask("leave")["was_running"] is False
+    wait_for(lambda: ada.connected() == 0, "the neighbour's leaving")
+    everything = bob.read(lambda store: {one.id for one in store.records()})
+    wait_for(lambda: everything <= ada.read(lambda store: {one.id for one in store.records()}), "all that bob made")
+
+
+def test_a_node_that_only_serves_keeps_the_memory_for_others(nodes: list[Node]) -> None:
+    ada, bob, cyd = nodes
+    bob.home.mkdir()
+    bob.run("config", "set", "research", "off")
+    ada.join("--name", "ada")
+    wait_for(lambda: results(ada), "a result")
+    bob.join(ada.invite())
+    wait_for(lambda: results(bob), "the result at the serving node")
+    line = wait_for(lambda: bob.addresses() and bob.run("invite", "--no-qr"), "an invite of the serving node")
+    ada.run("leave")
+    cyd.join(line, "--experiments", "1")
+    assert cyd.process is not None
+    assert cyd.process.communicate(timeout=90)[1] == ""
+    made = cyd.read(lambda store: [one.author for one in store.records(kind="result")])
+    assert len(made) > 1
+    assert peer_id(ada) in made
+    assert peer_id(bob) not in bob.read(lambda store: {one.author for one in store.records()})

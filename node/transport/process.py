@@ -1,8 +1,10 @@
 """The p2pd child process: started with its arguments, its output drained, and gone when this process is gone.
 
 A short Python program stands between: it asks the kernel to kill what it becomes when its parent dies (prctl,
-PR_SET_PDEATHSIG), then becomes p2pd. Rejected: `preexec_fn`, which runs Python between fork and exec and may deadlock
-with threads; and p2pd's own bootstrapping, which ends the daemon when no bootstrap peer answers.
+PR_SET_PDEATHSIG), then becomes p2pd. The event loop must therefore run in a thread that lives as long as the process;
+where the kernel is not Linux, p2pd stays behind after a kill -9. Rejected: `preexec_fn`, which runs Python between
+fork and exec and may deadlock with threads; and p2pd's own bootstrapping, which ends the daemon when no bootstrap
+peer answers.
 """
 
 import asyncio

@@ -25,6 +25,9 @@ class Reachability(StrEnum):
     PRIVATE = "private"
 
 
+_VERDICTS = {b"1": Reachability.PUBLIC, b"2": Reachability.PRIVATE}
+
+
 async def read_reachability(port: int | None) -> Reachability:
     """Returns the verdict in the metrics at a loopback port, UNKNOWN where there are none."""
     if port is None:
@@ -40,4 +43,4 @@ async def read_reachability(port: int | None) -> Reachability:
             finally:
                 writer.transport.abort()
     found = _LINE.search(body)
-    return list(Reachability)[int(found[1]) % 3] if found else Reachability.UNKNOWN
+    return _VERDICTS.get(found[1], Reachability.UNKNOWN) if found else Reachability.UNKNOWN

@@ -1,6 +1,7 @@
 """The life of p2pd: started, refused, killed, started again, and never left behind."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ from node.transport.addresses import busy_port, nearest_last, settled
 from node.transport.daemon import P2pdTransport
 from node.transport.faults import DaemonFailed, IdentityInUse, PortInUse
 from node.transport.process import Daemon, Options
-from node.transport.reach import Reachability
+from node.transport.reach import Reachability, read_reachability
 
 PROTOCOL = "/autoresearch/test/1"
 STRANGER = "12D3KooWQHgGKfXxcW5hHcC2jUwVWmvrvDCvGrbFjvwaeunMUA4K"
@@ -192,7 +193,7 @@ def test_a_missing_or_damaged_key_is_said(tmp_path):
         ("echo something is wrong >&2; exit 3", r"did not start \(something is wrong\)"),
         ("exit 3", r"did not start \(exit code 3\)"),
         ("exec sleep 60", r"did not start within 1 s"),
-        ("yes | head -c 300000; exit 3", r"did not start \(y\)"),
+        ("yes 2>/dev/null | head -c 300000; exit 3", r"did not start \(y\)"),
     ],
 )
 def test_a_daemon_that_does_not_start_is_one_sentence(tmp_path, script, words):
@@ -236,6 +237,32 @@ def test_reachability_is_unknown_until_somebody_dialed_back(tmp_path):
         async with nodes(tmp_path, 1, auto_nat=True) as (a,):
             assert await a.reachability() is Reachability.UNKNOWN
             assert a._metrics_port is not None
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        (b"libp2p_autonat_reachability_status 0\n", Reachability.UNKNOWN),
+        (b"# HELP\nlibp2p_autonat_reachability_status 1\n", Reachability.PUBLIC),
+        (b"x 1\nlibp2p_autonat_reachability_status 2\n", Reachability.PRIVATE),
+        (b"libp2p_autonat_reachability_status 9\n", Reachability.UNKNOWN),
+        (b"\xff" * 3_000_000, Reachability.UNKNOWN),
+    ],
+)
+def test_the_verdict_on_reachability_is_read_off_the_metrics(body, verdict):
+    async def main():
+        async def answer(reader, writer):
+            await reader.readline()
+            with contextlib.suppress(OSError):
+                writer.write(b"HTTP/1.0 200 OK\r\n\r\n" + body)
+                await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            assert await read_reachability(server.sockets[0].getsockname()[1]) is verdict
+        assert await read_reachability(None) is Reachability.UNKNOWN
 
     asyncio.run(main())
 

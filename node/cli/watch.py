@@ -51,12 +51,12 @@ def watch(
     """
     if key is not None and idea is None:
         raise click.UsageError("--key goes with --hypothesis: watching signs nothing.")
+    genesis, addresses = _found(address)
     from node.light import library
 
     library.require()
     from node.light import watcher
 
-    genesis, addresses = _found(address)
     folder = default_home().path / FOLDER
     place = watcher.Place(addresses, genesis.network_id if genesis else None, folder)
     shown = Shown(genesis, track, limit, in_json)

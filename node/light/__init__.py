@@ -1,1 +1,1 @@
-"""A light client on py-libp2p: follows a network from a laptop, without a replica, hivemind or torch."""
+"""A light client on py-libp2p: follows a network from a laptop, without a node, hivemind or torch."""

@@ -25,6 +25,7 @@ ENTRY_ADDRESSES_MAX = 8
 ENTRY_TEXT_CHARS_MAX = 200
 """Characters of one text in an entry."""
 COUNT_MAX = 2**53
+"""Largest number in an entry."""
 SIGNATURES_CACHED_MAX = 1_024
 """Entries whose check is remembered."""
 CLOCK_S_MAX = 600

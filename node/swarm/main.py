@@ -43,6 +43,10 @@ ANNOUNCE_FIRST_S = 2.0
 SAVE_EVERY_S = 20.0
 TOLD_MAX = 1_000
 """Own records that wait to be noted in the DHT; beyond it some are not, which costs nobody more than a question."""
+NOTED_AFTER_S = 2.0
+"""Own records are noted so much later, several at once: neighbours are fetching them just then."""
+NOTED_SOURCES_MAX = 8
+"""Scripts noted at once, the newest ones."""
 LEAVE_TIMEOUT_S = 3.0
 
 _log = logging.getLogger(__name__)
@@ -99,7 +103,7 @@ class Swarm:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {over}:
                 task.result()
-            if self.peer.neighbours.all():
+            if self.peer.neighbours.all() or len(self.peer.book):
                 await self.peer.herald.settled(LEAVE_TIMEOUT_S)
         finally:
             for task in tasks:
@@ -145,7 +149,7 @@ class Swarm:
         while True:
             with contextlib.suppress(TransportError, StoreError):
                 if not synced and self.peer.neighbours.rounds:
-                    self.store.local_set(SYNCED_NOTE, f"{os.getppid()} {wall_ms()}", durable=False)
+                    self.store.local_set(SYNCED_NOTE, str(os.getpid()), durable=False)
                     synced = True
                 await self._report()
             await asyncio.sleep(STATUS_EVERY_S if synced else STATUS_EVERY_S / 10)
@@ -201,9 +205,12 @@ class Swarm:
 
     async def _noting(self, index: Index) -> None:
         while True:
-            record = await self._told.get()
+            records = [await self._told.get()]
+            await asyncio.sleep(NOTED_AFTER_S)
+            while not self._told.empty():
+                records.append(self._told.get_nowait())
             with contextlib.suppress(TransportError):
-                await _noted(index, record, self.peer)
+                await _noted(index, records, self.peer)
 
     async def _listening_nearby(self) -> None:
         lan = Lan(self.store.network, self._identity.peer_id, self._heard_nearby)
@@ -224,17 +231,25 @@ class Swarm:
             task.add_done_callback(self._tasks.discard)
 
 
-async def _noted(index: Index, record: Record, peer: Peer) -> None:
-    """Tell the index of an own record: where the log ends, who works on what, who has which script."""
-    log = peer.replica.logs.log(record.author)
-    count, seq = (log.count, log.seq) if log is not None else (record.seq, record.seq)
-    await index.announce_head(record.author, seq=max(seq, record.seq), records=count, digest=record.id)
-    experiment = str(record.body.get("experiment", ""))
-    if record.kind == "claim":
-        await index.claim(experiment, record.id, float(record.body.get("ttl_s", 0)))
-    elif record.kind == "result":
-        await index.release(experiment)
-        await index.provide(str(record.body.get("source")))
+async def _noted(index: Index, records: list[Record], peer: Peer) -> None:
+    """Tell the index of own records: where the log ends, who works on what, who has which script."""
+    last = records[-1]
+    log = peer.replica.logs.log(last.author)
+    count, seq = (log.count, log.seq) if log is not None else (last.seq, last.seq)
+    await index.announce_head(last.author, seq=max(seq, last.seq), records=count, digest=last.id)
+    claims, sources = dict[str, Record](), list[str]()
+    for record in records:
+        experiment = str(record.body.get("experiment", ""))
+        if record.kind == "claim":
+            claims[experiment] = record
+        elif record.kind == "result":
+            claims.pop(experiment, None)
+            sources.append(str(record.body.get("source")))
+            await index.release(experiment)
+    for experiment, claim in claims.items():
+        await index.claim(experiment, claim.id, float(claim.body.get("ttl_s", 0)))
+    for source in sources[-NOTED_SOURCES_MAX:]:
+        await index.provide(source)
 
 
 def _everywhere(port: str) -> str:

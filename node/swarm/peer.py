@@ -56,10 +56,15 @@ class Peer:
     async def run(self) -> None:
         """Answers, meets, tells and hears until cancelled; a full disk or a busy replica is waited out."""
         await self._patiently(self.replica.current)
+        await self._patiently(self._warm)
         await self._transport.serve(wire.PROTOCOL, self._answered)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._patiently(self.neighbours.run))
             group.create_task(self._patiently(self.herald.run))
+
+    async def _warm(self) -> None:
+        """Loads what taking in a record needs, so that the first one does not wait for it."""
+        await self.replica.take([])
 
     async def _answered(self, stream: Stream) -> None:
         await answer(stream, self.replica, self.budgets.of(stream.peer), self._software)

@@ -4,12 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from simulation import replay
+from simulation.disk import Disk
 from simulation.plan import plan
 
-SCHEDULES = 200
+from node.sync.pull import _Pull
+
+SCHEDULES = 180
 PARTS = 10
 
 
@@ -34,6 +38,23 @@ def test_a_seed_decides_a_whole_schedule_in_every_process():
         command = [sys.executable, "-c", program]
         printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         assert printed.stdout.split() == here
+
+
+@pytest.mark.parametrize("broken", ["gaps and forks are not compared", "a power cut takes own records"])
+def test_what_is_broken_shows(broken: str):
+    """Schedules find what they are for: where the code or the disk is broken on purpose, some of them fail."""
+
+    async def nothing(*_: object) -> None:
+        return None
+
+    if broken.startswith("gaps"):
+        breaking = mock.patch.object(_Pull, "_blocks", nothing)
+    else:
+        breaking = mock.patch.object(Disk, "_note_durable", return_value=None)
+    with breaking:
+        failed = next((text for seed in range(SCHEDULES) if (text := replay.complaint(seed)) is not None), None)
+    assert failed is not None
+    assert "replay it with: SIMULATION_SEED=" in failed
 
 
 def test_replay_of_one_seed():

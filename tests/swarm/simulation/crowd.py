@@ -1,138 +1,34 @@
-"""Many peers, few of them honest: who is connected with whom is left to the book of peers and to chance.
+"""Many peers, few of them honest: whom a node knows, dials and asks is up to the real swarm and its book of peers.
 
-Honest nodes know one address each from an invite, and hear of others by gossip, which liars fill with liars. Left out:
-schedules (world). The driver here is the smallest that finds peers; the real one is node.swarm.
+Each honest node was invited by one honest node; all else that it hears of others, liars fill with liars, and every liar
+dials every honest node again and again. Left out: schedules (world), and how books are filled (the DHT and the local
+network; here a list that is drawn from everybody).
 """
 
 import asyncio
-import json
-from collections import deque
 from pathlib import Path
 from random import Random
 
-from node.swarm.peerbook import PeerBook
+from ensue.errors import NetworkError
+from node.sync import news
 from node.sync import wire as protocol
-from node.sync.pull import pull, pull_heads
+from node.sync.answer import answer
+from node.sync.replica import Off, inline
 from node.transport.ports import Stream, TransportError
 from simulation import words
-from simulation.driver import drive
+from simulation.driver import Swarming
 from simulation.node import SimNode
 from simulation.transport import SimTransport
 from simulation.wire import Wire
 
-TOPIC = "autoresearch/1/crowd"
-OUTBOUND = 8
-"""Connections that a node makes of its own choice."""
-ROUND_S = 10.0
-RINGS_MAX = 64
-"""Heads that wait to be asked for; of strangers the oldest goes when there are more."""
-LINKS_S = 120.0
-"""After so long a connection that brought nothing makes room for another."""
+TOPIC = news.TOPIC + words.NETWORK
+HEARD_EACH_S = 30.0
+HEARD = 8
+"""Addresses that a node hears of at once."""
+DIALS_EACH_S = 60.0
 
 
-class Mixing:
-    """A driver that keeps connections with peers that the book proposes, and lets go of those that bring nothing."""
-
-    def __init__(self, seed: object, invited: list[str]) -> None:
-        self._chance = Random(f"mixing {seed!r}")
-        self._invited = invited
-        self.book: PeerBook
-        self.links: dict[str, float] = {}
-        """Peers that this node chose, and since when they have been of use."""
-
-    async def __call__(self, node: SimNode) -> None:
-        await drive(node)
-        self.node = node
-        self.links.clear()
-        self.book = PeerBook.load(node.store, node.peer_id, self._chance)
-        self.book.add(self._invited, "invite")
-        self._friends: deque[tuple[str, int, str]] = deque(maxlen=RINGS_MAX)
-        self._strangers: deque[tuple[str, int, str]] = deque(maxlen=RINGS_MAX)
-        self._rung = asyncio.Event()
-        await node.transport.subscribe(TOPIC, self._hear)
-        for work in (self._keep_links(), self._answer_rings(), self._tell()):
-            node.transport.own(work, "mix")
-
-    @property
-    def _now_ms(self) -> int:
-        return int(self.node.wire.loop.time() * 1000) + 1
-
-    def _hear(self, peer: str, data: bytes) -> None:
-        try:
-            seq, address, others = json.loads(data)
-            self.book.add([address, *others[:8]], "gossip")
-        except (ValueError, TypeError):
-            return
-        log = self.node.replica.logs.log(peer)
-        if seq > (log.seq if log else 0):
-            rings = self._friends if self.node.budgets.of(peer).useful else self._strangers
-            rings.append((peer, seq, address))
-            self._rung.set()
-
-    async def _tell(self) -> None:
-        told, at_s = 0, -1e9
-        while True:
-            head, now_s = self.node.store.head(self.node.peer_id), self.node.wire.loop.time()
-            seq = head.seq if head else 0
-            if seq > told or now_s - at_s > 60.0:
-                told, at_s = seq, now_s
-                known = [peer.addresses[0] for peer in self.book.candidates(4, self._now_ms)]
-                await self.node.transport.publish(TOPIC, json.dumps([seq, self.node.full_address, known]).encode())
-            await asyncio.sleep(0.05)
-
-    async def _answer_rings(self) -> None:
-        while True:
-            await self._rung.wait()
-            while self._friends or self._strangers:
-                peer, seq, address = (self._friends or self._strangers).popleft()
-                log = self.node.replica.logs.log(peer)
-                if seq > (log.seq if log else 0) and (stream := await self._opened(peer, address)) is not None:
-                    await pull_heads(stream, self.node.replica, self.node.budgets.of(peer), [(peer, seq)])
-            self._rung.clear()
-
-    async def _opened(self, peer: str, address: str) -> Stream | None:
-        transport = self.node.transport
-        if self.node.budgets.of(peer).cut_off:
-            return None
-        try:
-            if peer not in await transport.peers() and await transport.connect(address) != peer:
-                return None
-            return await transport.open(peer, protocol.PROTOCOL)
-        except TransportError:
-            return None
-
-    async def _keep_links(self) -> None:
-        while True:
-            await self._link()
-            for peer in list(self.links):
-                await self._use(peer)
-            self.book.save(self.node.store)
-            await asyncio.sleep(ROUND_S * self._chance.uniform(0.8, 1.2))
-
-    async def _link(self) -> None:
-        for found in self.book.candidates(OUTBOUND - len(self.links), self._now_ms, without=self.links):
-            stream = await self._opened(found.peer_id, found.addresses[0])
-            if stream is None:
-                self.book.failed(found.peer_id, self._now_ms)
-                continue
-            await stream.close()
-            self.links[found.peer_id] = self.node.wire.loop.time()
-            self.book.seen(found.peer_id, self._now_ms, address=found.addresses[0])
-
-    async def _use(self, peer: str) -> None:
-        known = self.book.get(peer)
-        stream = await self._opened(peer, known.addresses[0]) if known else None
-        budget, now_s = self.node.budgets.of(peer), self.node.wire.loop.time()
-        report = await pull(stream, self.node.replica, budget, deadline_s=30.0) if stream else None
-        if report is not None and report.records:
-            self.links[peer] = now_s
-            self.book.seen(peer, self._now_ms, served_s=ROUND_S)
-        elif report is None or report.problem is not None or now_s - self.links[peer] > LINKS_S:
-            del self.links[peer]
-            self.book.failed(peer, self._now_ms)
-
-
-def honest(wire: Wire, count: int, folder: Path) -> list[SimNode]:
+def honest(wire: Wire, count: int, folder: Path, off: Off = inline) -> list[SimNode]:
     """Returns honest nodes, each invited by one that was there before, and the first by the second."""
     nodes: list[SimNode] = []
     chance = Random("who invites whom")
@@ -140,8 +36,15 @@ def honest(wire: Wire, count: int, folder: Path) -> list[SimNode]:
         inviter = chance.randrange(number) if number else 1
         invited = f"{_home(inviter)}/p2p/{words.identity('honest', inviter).peer_id}"
         who = words.identity("honest", number)
-        nodes.append(SimNode(wire, who, _home(number), folder, Mixing(number, [invited])))
+        nodes.append(SimNode(wire, who, _home(number), folder, Swarming(number, [invited], off)))
     return nodes
+
+
+async def rumours(node: SimNode, crowd: list[str], chance: Random) -> None:
+    """Lets a node hear of others, as from a DHT that is full of liars."""
+    while True:
+        node.drive.book.add(chance.sample(crowd, min(HEARD, len(crowd))), "dht")
+        await asyncio.sleep(HEARD_EACH_S)
 
 
 def _home(number: int) -> str:
@@ -149,16 +52,19 @@ def _home(number: int) -> str:
 
 
 class Sham:
-    """A liar without a replica of its own: it answers as a replica does that never has anything, or in worse ways."""
+    """A liar: it passes on nothing and tells of what it does not have; the ways of answering take turns.
 
-    def __init__(self, wire: Wire, number: int, groups: int, empty: SimNode) -> None:
+    It answers as a node that never gets anything, with garbage, with silence, or as one that has an old copy of all.
+    """
+
+    def __init__(self, wire: Wire, number: int, groups: int, hollow: SimNode, stale: SimNode) -> None:
         self.number = number
-        self.wire = wire
         group = number % groups
         address = f"/ip4/{100 + group // 200}.{group % 200}.{number // 250}.{number % 250 + 1}/tcp/4001"
-        self.transport = SimTransport(wire, words.identity("sham", number).peer_id, address)
+        self.identity = words.identity("sham", number)
+        self.transport = SimTransport(wire, self.identity.peer_id, address)
         self.transport.passes_on = False
-        self.empty = empty
+        self._faces = (hollow, stale)
         self._chance = Random(f"sham {number}")
 
     @property
@@ -166,13 +72,13 @@ class Sham:
         """Where to dial, peer id included."""
         return f"{self.transport.address}/p2p/{self.transport.peer_id}"
 
-    async def start(self, crowd: list[str], victims: list[str]) -> None:
-        """Goes on the wire, dials every victim again and again, and tells them of liars."""
+    async def start(self, victims: list[str]) -> None:
+        """Goes on the wire, dials every victim again and again, and tells them of heads that it does not have."""
         await self.transport.serve(protocol.PROTOCOL, self._answer)
         await self.transport.subscribe(TOPIC, lambda *_: None)
-        self.transport.own(self._advertise(crowd, victims), "advertise")
+        self.transport.own(self._press(victims), "press")
 
-    async def _advertise(self, crowd: list[str], victims: list[str]) -> None:
+    async def _press(self, victims: list[str]) -> None:
         await asyncio.sleep(self._chance.uniform(0.0, 30.0))
         while True:
             for address in victims:
@@ -180,18 +86,76 @@ class Sham:
                     await self.transport.connect(address)
                 except TransportError:
                     continue
-            others = self._chance.sample(crowd, min(8, len(crowd)))
-            seq = self._chance.choice((0, 0, 0, 5))  # now and then a head that it does not have
-            await self.transport.publish(TOPIC, json.dumps([seq, self.address, others]).encode())
-            await asyncio.sleep(60.0)
+            heads = [news.Head(self.identity.public_key, self._chance.randint(1, 1_000))]
+            await self.transport.publish(TOPIC, news.encode(news.News(heads)))
+            await asyncio.sleep(DIALS_EACH_S)
 
     async def _answer(self, stream: Stream) -> None:
-        from node.sync.answer import answer
-
-        if self.number % 3 == 0:  # a node that has nothing, and keeps to the protocol
-            await answer(stream, self.empty.replica, self.empty.budgets.of(stream.peer))
-        elif self.number % 3 == 1:  # garbage
+        way = self.number % 4
+        if way == 0:
             await stream.receive(4)
             await stream.send(self._chance.randbytes(200))
-        else:  # says nothing
+        elif way == 1:
             await asyncio.sleep(600.0)
+        else:
+            face = self._faces[way - 2]
+            await answer(stream, face.replica, face.budgets.of(stream.peer))
+
+
+class Stranger:
+    """A fresh key that has one true record, tells everybody of it again and again, and asks for all there is."""
+
+    def __init__(self, wire: Wire, number: int) -> None:
+        self.identity = words.identity("stranger", number)
+        self._raw = words.fork(self.identity, 1, number).raw
+        address = f"/ip4/{150 + number % 20}.{number // 250}.0.{number % 250 + 1}/tcp/4001"
+        self.transport = SimTransport(wire, self.identity.peer_id, address)
+        self.transport.passes_on = False
+        self._chance = Random(f"stranger {number}")
+
+    async def start(self, victims: list[str], network: bytes, for_s: float) -> None:
+        """Begins at a moment of its own within some seconds."""
+        await self.transport.serve(protocol.PROTOCOL, self._answer)
+        await self.transport.subscribe(TOPIC, lambda *_: None)
+        self.transport.own(self._press(victims, network, for_s), "press")
+
+    async def _press(self, victims: list[str], network: bytes, for_s: float) -> None:
+        await asyncio.sleep(self._chance.uniform(0.0, for_s))
+        address = self._chance.choice(victims)
+        try:
+            peer = await self.transport.connect(address)
+            heads = [news.Head(self.identity.public_key, 1)]
+            await self.transport.publish(TOPIC, news.encode(news.News(heads)))
+            stream = await self.transport.open(peer, protocol.PROTOCOL)
+            hello = protocol.Hello(protocol.VERSION, network)
+            await stream.send(protocol.frame(hello) + protocol.frame(protocol.Give(protocol.pack_records([self._raw]))))
+            while True:
+                await protocol.receive_answer(stream)
+        except (TransportError, NetworkError):
+            return
+
+    async def _answer(self, stream: Stream) -> None:
+        while True:
+            request, _ = await protocol.receive_request(stream)
+            if isinstance(request, protocol.Hello):
+                answer = protocol.Welcome(protocol.VERSION, "", 1, self._chance.randbytes(32), 0, bytes(32))
+            else:
+                answer = protocol.Records(protocol.pack_records([self._raw]), 1)
+            await stream.send(protocol.frame(answer))
+
+
+class Processor:
+    """The seam for slow calls of one node: they take virtual time, one after the other, as on one core."""
+
+    CALL_S = 0.0005
+    RECORD_S = 0.0002
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, call, /, *values):
+        """Runs a call and returns its result once it would have been done."""
+        records = len(values[0]) if values and isinstance(values[0], list) else 0
+        async with self._turn:
+            await asyncio.sleep(self.CALL_S + records * self.RECORD_S)
+            return call(*values)

@@ -1,20 +1,23 @@
-"""The smallest work of a node: answers, gossips its heads, and asks others, at once and now and then.
+"""What drives a simulated node: nothing but answers, so that a test sees each exchange, or the real swarm.
 
-It stands in for the running swarm wherever a test needs to see each exchange by itself; the real one is node.swarm.
-Left out: finding peers, which the world tells it.
+Left out: the process around the swarm (node.swarm.main), whose part here is to tell a node where others are.
 """
 
-import asyncio
-import json
+import time
+from collections.abc import Iterable
 from random import Random
+from unittest import mock
 
+from node.swarm import herald
+from node.swarm.peer import Peer
+from node.swarm.peerbook import PeerBook
 from node.sync import wire
 from node.sync.answer import answer
 from node.sync.pull import PullReport, pull
+from node.sync.replica import Off, inline
 from node.transport.ports import Stream, TransportError
 from simulation.node import SimNode
 
-TOPIC = f"autoresearch/1/{'0' * 8}"
 PULL_TIMEOUT_S = 300.0
 
 
@@ -41,50 +44,31 @@ async def exchange(node: SimNode, peer: str, address: str) -> PullReport | None:
     return await pull(stream, node.replica, budget, deadline_s=PULL_TIMEOUT_S)
 
 
-class Lively:
-    """A driver that gossips heads when there are new records, asks whoever tells of more, and repairs at random."""
+class Swarming:
+    """The real swarm of a node that was invited by some; `book` is what it knows of others."""
 
-    def __init__(self, chance: Random, peers: dict[str, str], period_s: float) -> None:
-        self._chance, self._peers, self._period_s = chance, peers, period_s
+    def __init__(self, seed: object, invited: Iterable[str], off: Off = inline) -> None:
+        self._dice = Random(f"swarming {seed!r}")
+        self.invited = invited
+        self._off = off
+        self.book: PeerBook
 
     async def __call__(self, node: SimNode) -> None:
-        await drive(node)
-        wanted: dict[str, None] = {}
-        rung = asyncio.Event()
+        self.book = PeerBook.load(node.store, node.peer_id, self._dice)
+        self.book.add(self.invited, "invite")
+        node.peer = Peer(
+            node.transport,
+            node.store,
+            self.book,
+            off=self._off,
+            clock=node.wire.loop.time,
+            wall_ms=lambda: time.time_ns() // 1_000_000,
+            dice=self._dice,
+        )
+        node.replica, node.budgets = node.peer.replica, node.peer.budgets
+        node.transport.own(node.peer.run(), "swarm")
 
-        def hear(peer: str, data: bytes) -> None:
-            try:
-                author, seq = json.loads(data)
-                head = node.store.head(author)
-            except (ValueError, TypeError):
-                return
-            if peer in self._peers and (head is None or head.seq < seq):
-                wanted[peer] = None
-                rung.set()
 
-        await node.transport.subscribe(TOPIC, hear)
-        node.transport.own(self._ask(node, wanted, rung), "ask")
-        node.transport.own(self._repair(node), "repair")
-        node.transport.own(self._tell(node), "tell")
-
-    async def _ask(self, node: SimNode, wanted: dict[str, None], rung: asyncio.Event) -> None:
-        while True:
-            await rung.wait()
-            rung.clear()
-            for peer in list(wanted):
-                del wanted[peer]
-                await exchange(node, peer, self._peers[peer])
-
-    async def _repair(self, node: SimNode) -> None:
-        while True:
-            peer = self._chance.choice([one for one in self._peers if one != node.peer_id])
-            await exchange(node, peer, self._peers[peer])
-            await asyncio.sleep(self._period_s * self._chance.uniform(0.5, 1.5))
-
-    async def _tell(self, node: SimNode) -> None:
-        while True:
-            await node.news.wait()
-            node.news.clear()
-            head = node.store.head(node.peer_id)
-            if head is not None:
-                await node.transport.publish(TOPIC, json.dumps([node.peer_id, head.seq]).encode())
+def looking(every_s: float) -> "mock._patch[float]":
+    """Lets heralds look at the outbox less often: in virtual time nothing else takes as many steps."""
+    return mock.patch.object(herald, "LOOK_EVERY_S", every_s)

@@ -3,7 +3,6 @@
 Left out: the agent, and what a driver does (driver). A crash loses what memory held and what the disk had not yet.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -12,6 +11,7 @@ from ensue.identity import Identity
 from ensue.kinds import KINDS
 from ensue.record import Record
 from ensue.store import Store
+from node.swarm.peer import Peer
 from node.sync.budget import Budgets
 from node.sync.replica import Replica, inline
 from simulation import words
@@ -34,13 +34,13 @@ class SimNode:
         self.drive = drive
         self.disk = Disk(folder / identity.peer_id, words.NETWORK)
         self.transport: SimTransport
+        self.peer: Peer | None = None
+        """The running swarm, where the driver is the real one."""
         self.replica: Replica
         self.budgets: Budgets
         self.acknowledged: list[str] = []
         """Ids of the records that `append` has returned."""
         self.up = False
-        self.news = asyncio.Event()
-        """Set when this node has written something."""
         self._newer: Record | None = None
 
     @property
@@ -86,7 +86,6 @@ class SimNode:
         else:
             record = self.store.append(self.identity, draft.kind, draft.body, draft.blobs)
             self.acknowledged.append(record.id)
-        self.news.set()
         self.wire.note("append", self.peer_id, record.id)
         return record
 

@@ -32,7 +32,7 @@ class Plan:
     liars: tuple[str, ...]
     weather: Weather
     lively: bool
-    """Whether nodes gossip and repair by themselves; else they do what the steps say, and nothing more."""
+    """Whether the real swarm runs on each node; else nodes do what the steps say, and nothing more."""
     steps: tuple[Step, ...]
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ def plan(seed: int) -> Plan:
         stream_breaks=chance.choice((0.0, 0.02, 0.2)) if rough else 0.0,
         dial_fails=chance.choice((0.0, 0.3)) if rough else 0.0,
     )
-    lively = chance.random() < 0.25
+    lively = chance.random() < 0.15
     steps = [_step(chance, honest, len(liars), lively) for _ in range(chance.randint(10, 30))]
     return Plan(seed, honest, liars, weather, lively, tuple(sorted(steps, key=lambda step: step.at_s)))
 

@@ -13,7 +13,17 @@ from typing import Any
 from node.transport.ports import Handler, Listener, Stream, TransportError
 from simulation.clock import OWNED
 from simulation.stream import SimStream
-from simulation.wire import DIAL_TIMEOUT_S, GOSSIP_BYTES_MAX, GOSSIP_DEGREE, Wire
+from simulation.wire import (
+    DIAL_TIMEOUT_S,
+    GOSSIP_BYTES_MAX,
+    GOSSIP_DEGREE,
+    GOSSIP_DIALLED,
+    GOSSIP_FACTOR,
+    HEARTBEAT_S,
+    HEARTBEATS,
+    OFFER_BYTES,
+    Wire,
+)
 
 _SEEN_MAX = 50_000
 
@@ -26,8 +36,8 @@ class SimTransport:
         self._peer_id = peer_id
         self.address = address
         """Where it can be dialled, without the peer id."""
-        self.linked: dict[str, None] = {}
-        """Peers with a connection, in order of their coming."""
+        self.linked: dict[str, bool] = {}
+        """Peers with a connection, in order of their coming, and whether this node dialled."""
         self.streams: dict[SimStream, None] = {}
         self.passes_on = True
         """Whether it forwards the gossip of others."""
@@ -65,6 +75,14 @@ class SimTransport:
             await self._nobody(address)
         await self._dial(wanted)
         return wanted
+
+    async def disconnect(self, peer: str) -> None:
+        """Closes every connection to a peer; it may come again."""
+        for stream in [one for one in self.streams if one.peer == peer]:
+            await stream.close()
+        self.linked.pop(peer, None)
+        if (there := self._wire.hosts.get(peer)) is not None:
+            self._wire.later(self._wire.delay_s(), there._unlink, self._peer_id)
 
     async def peers(self) -> list[str]:
         """Returns the peer ids of those that are connected."""
@@ -163,7 +181,8 @@ class SimTransport:
             await self._nobody(peer)
         there = self._wire.hosts[peer]
         for one, other in ((self, there), (there, self)):
-            one.linked[other._peer_id] = one._known[other._peer_id] = None
+            one.linked.setdefault(other._peer_id, one is self)
+            one._known[other._peer_id] = None
         self._wire.note("link", self._peer_id, peer)
 
     async def _nobody(self, whom: str) -> None:
@@ -189,12 +208,39 @@ class SimTransport:
 
     def _spread(self, key: tuple[str, int], topic: str, data: bytes, came_from: str) -> None:
         wire = self._wire
-        others = [
-            peer for peer in self.linked
-            if peer not in (came_from, key[0]) and peer in wire.hosts and topic in wire.hosts[peer]._listeners
-        ]  # fmt: skip
+        others = self._subscribed(topic, came_from, key[0])
+        rest: list[str] = []
         if len(others) > GOSSIP_DEGREE:
-            others = wire.chance.sample(others, GOSSIP_DEGREE)
+            dialled = [peer for peer in others if self.linked[peer]]
+            mesh = wire.chance.sample(dialled, min(GOSSIP_DIALLED, len(dialled)))
+            mesh += wire.chance.sample([peer for peer in others if peer not in mesh], GOSSIP_DEGREE - len(mesh))
+            rest, others = others, mesh
+        self._send_on(key, topic, data, others)
+        if rest:
+            wire.later(HEARTBEAT_S, self._offer, key, topic, data, HEARTBEATS)
+
+    def _subscribed(self, topic: str, *without: str) -> list[str]:
+        hosts = self._wire.hosts
+        return [
+            peer for peer in self.linked if peer not in without and peer in hosts and topic in hosts[peer]._listeners
+        ]
+
+    def _offer(self, key: tuple[str, int], topic: str, data: bytes, left: int) -> None:
+        """Tells some others of a message, and sends it to those that have not heard it: GossipSub's lazy half."""
+        if not self.up:
+            return
+        others = self._subscribed(topic, key[0])
+        count = max(GOSSIP_DEGREE, round(GOSSIP_FACTOR * len(others)))
+        some = self._wire.chance.sample(others, min(count, len(others)))
+        for peer in some:
+            self._wire.count(self._peer_id, "out", "offers", OFFER_BYTES)
+            self._wire.count(peer, "in", "offers", OFFER_BYTES)
+        self._send_on(key, topic, data, [peer for peer in some if key not in self._wire.hosts[peer]._seen])
+        if left > 1:
+            self._wire.later(HEARTBEAT_S, self._offer, key, topic, data, left - 1)
+
+    def _send_on(self, key: tuple[str, int], topic: str, data: bytes, others: list[str]) -> None:
+        wire = self._wire
         for peer in others:
             wire.count(self._peer_id, "out", topic, len(data))
             due = self.sent_at(len(data)) - wire.loop.time()

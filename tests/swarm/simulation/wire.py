@@ -1,9 +1,8 @@
 """The simulated wire: who can reach whom, how long a piece takes, what is lost, and a trace of all of it.
 
 Every choice comes from one seeded generator, so a seed decides a run. Streams are ordered and reliable until they
-break, as TCP is; gossip may be lost, late, out of order or twice. Left out: what is sent (transport carries bytes), and
-lazy repair of gossip by the daemon, so that loss hits the node's own repair. Rejected: packets and retransmissions,
-which only decide how late a piece comes.
+break, as TCP is; gossip may be lost, late, out of order or twice. Left out: what is sent (transport carries bytes).
+Rejected: packets and retransmissions, which only decide how late a piece comes.
 """
 
 import asyncio
@@ -22,6 +21,10 @@ WINDOW_BYTES = 256 * 1024
 GOSSIP_BYTES_MAX = 1024 * 1024
 GOSSIP_DEGREE = 6
 """Peers to whom a node passes a gossiped message on: GossipSub's mesh."""
+GOSSIP_DIALLED = 2
+"""How many of those are peers that it dialled itself, if there are: GossipSub 1.1 keeps strangers from taking all."""
+GOSSIP_FACTOR, HEARTBEAT_S, HEARTBEATS, OFFER_BYTES = 0.25, 1.0, 3, 60
+"""Which part of all others is offered a message at each heartbeat after it, for how many, and what an offer costs."""
 DIAL_TIMEOUT_S = 5.0
 GONE_NOTICED_S = (0.05, 30.0)
 """How soon one notices that the other side is cut off or dead."""

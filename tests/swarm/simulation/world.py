@@ -12,7 +12,7 @@ from random import Random
 from ensue.record import Record
 from node.sync.pull import PullReport
 from simulation import clock, words
-from simulation.driver import Lively, drive, exchange
+from simulation.driver import Swarming, drive, exchange, looking
 from simulation.liars import Liar
 from simulation.node import SimNode
 from simulation.plan import LASTS_S, Plan, Step
@@ -20,7 +20,7 @@ from simulation.wire import FAIR, Wire
 
 HEALING_S = 1_800.0
 """Virtual seconds in which lively nodes must be equal again, by themselves."""
-PERIODS_S = (15.0, 30.0, 90.0)
+LOOK_EVERY_S = 2.0
 BYTES_A_NODE_MAX = 64 * 1024 * 1024
 
 
@@ -46,11 +46,10 @@ class World:
         self.wire.log = [] if verbose else None
         self.made: list[Record] = []
         self.wrong: list[str] = []
-        peers: dict[str, str] = {}
-        lively = Lively(self.chance, peers, self.chance.choice(PERIODS_S))
+        peers: list[str] = []
         self.nodes = [
             SimNode(self.wire, words.identity("honest", number), f"/ip4/10.0.0.{number + 1}/tcp/4001", folder,
-                    lively if plan.lively else drive)
+                    Swarming((plan.seed, number), peers) if plan.lively else drive)
             for number in range(plan.honest)
         ]  # fmt: skip
         self.liars: list[Liar] = []
@@ -61,7 +60,7 @@ class World:
             node.drive = liar.drive
             self.liars.append(liar)
         self.all = [*self.nodes, *(liar.node for liar in self.liars)]
-        peers.update({node.peer_id: node.full_address for node in self.all})
+        peers += [node.full_address for node in self.all]
         self.lost_disks: set[str] = set()
         self.digests: list[str] = []
 
@@ -144,12 +143,12 @@ class World:
     async def _heal(self) -> None:
         self.wire.heal()
         self.wire.weather = FAIR
-        await asyncio.sleep(200.0)  # what hangs has noticed by then, and who was cut off for a minute is heard again
         if self.plan.lively:
             until_s = self.wire.loop.time() + HEALING_S
             while self.wire.loop.time() < until_s and not self._equal():
-                await asyncio.sleep(10.0)
+                await asyncio.sleep(2.0)
             return
+        await asyncio.sleep(200.0)  # what hangs has noticed by then, and who was cut off for a minute is heard again
         hub, *others = self.nodes
         for liar in self.liars:  # they have their say as well
             await exchange_at(hub, liar.node)
@@ -202,4 +201,5 @@ def carry_out(plan: Plan, folder: Path, *, verbose: bool = False) -> Outcome:
         finally:
             await world.close()
 
-    return clock.run(main())
+    with looking(LOOK_EVERY_S):
+        return clock.run(main())

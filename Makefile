@@ -4,15 +4,15 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: join test quick check bench soak search zoo setup system clean
+.PHONY: join test quick check bench soak search zoo setup system light clean
 
 join: setup            ## set up, then become a node and research until stopped (ARGS="--experiments 6")
 	@$(BIN)/autoresearch join $(ARGS)
 
-test: setup            ## set up, then run the test suite
+test: setup light      ## set up, then run the test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not bench and not soak" $(ARGS)
 
-quick: setup           ## the tests that train nothing
+quick: setup light     ## the tests that train nothing
 	@$(BIN)/python -m pytest -m "not bench and not soak and not slow" $(ARGS)
 
 check: setup           ## style, types, layering and size
@@ -43,6 +43,13 @@ $(VENV)/.ready: pyproject.toml
 
 system:
 	@PYTHON=$(PYTHON) sh .ci/system
+
+light: $(VENV)/.light  ## what the light client needs, which only tests use here
+
+$(VENV)/.light: $(VENV)/.ready
+	@PYTHON=$(PYTHON) sh .ci/system test
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,light]' || echo "note: py-libp2p could not be built (it needs a C compiler and the headers of libgmp and Python), so the light client is not tested" >&2
+	@touch $@
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 
+from ensue.errors import LogInDoubt
 from experiments import sandbox
 from experiments import track as tracks
 from experiments.proposers import load as load_proposer
@@ -19,9 +20,10 @@ from node.lock import NodeLock
 from node.mending import look_after
 from node.report import STATUS_KEY
 from node.settings import Settings
-from node.swarm.child import SwarmProcess, wait_for_memory
+from node.swarm.child import SwarmProcess
 from node.swarm.invite import Invite, founded_by
 from node.swarm.peerbook import PeerBook
+from node.swarm.restored import ask_for_own_log
 from node.view import Facts, View
 
 RECENT_ROWS = 8
@@ -42,15 +44,15 @@ def research(
     home.create()
     with NodeLock(home.lock):
         look_after(home, view.note)
-        member = founded_by(home, invite)
-        with member.store as store, _swarm(home, chosen, view):
+        member = _member(home, chosen, invite, view)
+        with member.store as store, _swarm(home, chosen, view) as swarm:
             control = Control(store, hours=chosen.hours, stop_after_s=stop_after_s)
             control.install()
             if chosen.research == "off":
                 return _serve(member, control, view)
             bench = _bench(home, chosen, member, track, view)
-            if chosen.swarm == "on":
-                _take_in(member, control, view)
+            if swarm is not None:
+                _take_in(member, swarm, control, view)
             agent = Agent(bench, control, view)
             view.opened(_facts(home, member, bench), agent.standing(), store.results(track.id, limit=RECENT_ROWS))
             try:
@@ -62,13 +64,23 @@ def research(
         return control.signal
 
 
-def _swarm(home: Home, chosen: Settings, view: View) -> AbstractContextManager[object]:
+def _member(home: Home, chosen: Settings, invite: Invite | None, view: View) -> Membership:
+    """Return the membership of a home; where its own log is in doubt, the other nodes are asked how far it went."""
+    try:
+        return founded_by(home, invite)
+    except LogInDoubt:
+        if chosen.swarm == "off" or not ask_for_own_log(home, invite, view.note):
+            raise
+        return founded_by(home, invite)
+
+
+def _swarm(home: Home, chosen: Settings, view: View) -> AbstractContextManager[SwarmProcess | None]:
     return SwarmProcess(home, view.note) if chosen.swarm == "on" else nullcontext()
 
 
 def _serve(member: Membership, control: Control, view: View) -> int | None:
     """Keep the memory and answer others until stopped; nothing is run here."""
-    view.note(f"serving {member.genesis.name} as {member.identity.peer_id}; the setting research is off, so nothing runs")
+    view.note(f"serving {member.genesis.name} as {member.identity.peer_id}; the setting research is off")
     status = {**_about_now(), "phase": "serving others"}
     try:
         while not control.stopping:
@@ -79,12 +91,12 @@ def _serve(member: Membership, control: Control, view: View) -> int | None:
     return control.signal
 
 
-def _take_in(member: Membership, control: Control, view: View) -> None:
+def _take_in(member: Membership, swarm: SwarmProcess, control: Control, view: View) -> None:
     """Let the memory of others come first, where others are known, so that nothing is run twice."""
     if len(PeerBook.load(member.store, member.identity.peer_id)) == 0:
         return
     view.note("fetching the memory from other nodes")
-    if not wait_for_memory(member.store, os.getpid(), MEMORY_WAIT_S, lambda: control.stopping):
+    if not swarm.wait_for_memory(member.store, MEMORY_WAIT_S, lambda: control.stopping):
         view.note("no other node has answered yet: research begins, and what they know comes when they answer")
 
 

@@ -16,7 +16,7 @@ from ensue.store import Store
 from node.home import Home
 
 SYNCED_NOTE = "swarm synced"
-"""Which process's swarm has asked a neighbour for everything, a number, and when, in milliseconds."""
+"""Number of the swarm process that has asked a neighbour for everything."""
 PAUSE_S = 1.0
 PAUSE_S_MAX = 60.0
 STEADY_S = 30.0
@@ -43,6 +43,16 @@ class SwarmProcess:
         self._over.set()
         self._let_go()
         self._thread.join(STOP_TIMEOUT_S + 2)
+
+    def wait_for_memory(self, store: Store, within_s: float, stopping: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until a neighbour was asked for everything; return whether one was."""
+        end = time.monotonic() + within_s
+        while time.monotonic() < end and not stopping():
+            process, noted = self._process, store.local_get(SYNCED_NOTE)
+            if process is not None and noted == str(process.pid):
+                return True
+            time.sleep(0.1)
+        return False
 
     def _keep(self) -> None:
         pause_s = PAUSE_S
@@ -85,14 +95,3 @@ class SwarmProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def wait_for_memory(store: Store, parent: int, within_s: float, stopping: Callable[[], bool]) -> bool:
-    """Wait until the swarm process of `parent` has asked a neighbour for everything; return whether it has."""
-    end = time.monotonic() + within_s
-    while time.monotonic() < end and not stopping():
-        noted = (store.local_get(SYNCED_NOTE) or "").split(" ")
-        if noted[0] == str(parent):
-            return True
-        time.sleep(0.1)
-    return False

@@ -105,7 +105,7 @@ class Herald:
         """Gossips the ends of logs that have grown; returns whether anybody was there to hear it."""
         for author in {record.author for record in records}:
             await self._off(self._store.own_log.seal, author)  # else a back-up could give out a number twice
-        if not self._neighbours.all():
+        if not self._neighbours.nodes():
             return False
         await self._publish(news.News(_heads(records)))
         await self._off(self._store.outbox_done, [record.id for record in records])

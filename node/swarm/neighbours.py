@@ -78,9 +78,14 @@ class Neighbours:
         """Returns the connected peers."""
         return list(self._here.values())
 
+    def nodes(self) -> list[Neighbour]:
+        """Returns the connected peers that have said what they have; a light client says nothing."""
+        return [here for here in self._here.values() if here.welcome is not None]
+
     def others(self, without: str, count: int) -> list[str]:
         """Returns up to `count` connected peers other than one, drawn at random."""
-        free = sorted(peer for peer in self._here if peer != without and not self.budgets.of(peer).cut_off)
+        free = sorted(here.peer for here in self.nodes() if not self.budgets.of(here.peer).cut_off)
+        free = [peer for peer in free if peer != without]
         return self._dice.sample(free, min(count, len(free)))
 
     async def run(self) -> None:
@@ -228,26 +233,41 @@ class Neighbours:
             return
         try:
             async with here.turn, asyncio.timeout(CHECK_TIMEOUT_S):
-                asker = await self._asker(here)
-                began_s = self._now_s()
-                here.welcome = await asker.again()
-                here.rtt_ms = 1000 * (self._now_s() - began_s)
+                theirs = await self._greet(here)
         except (TransportError, NetworkError, TimeoutError) as problem:
             await self._silent(here, problem)
             return
         now_ms = here.seen_ms = self._wall_ms()
         self.book.seen(peer, now_ms, served_s=self._now_s() - here.counted_s)
         here.counted_s = self._now_s()
-        if await self._differs(here.welcome):
+        if await self._differs(theirs):
             report = await self.fetch(peer)
             if report.problem is not None:
                 _log.info("peer %s: %s", peer, report.problem)
                 return
         self.rounds += 1
 
+    async def _greet(self, here: Neighbour) -> wire.Welcome:
+        """Asks how much a neighbour has; a stream of its last process, or of a broken connection, is opened anew."""
+        if here.asker is not None:
+            try:
+                return await self._welcome(here)
+            except TransportError:
+                await self._hang_up(here)
+        return await self._welcome(here)
+
+    async def _welcome(self, here: Neighbour) -> wire.Welcome:
+        asker = await self._asker(here)
+        began_s = self._now_s()
+        here.welcome = await asker.again()
+        here.rtt_ms = 1000 * (self._now_s() - began_s)
+        return here.welcome
+
     async def _differs(self, theirs: wire.Welcome) -> bool:
-        mine = await self._replica.current()
-        return mine.root()[1] != theirs.logs or bool((await self._replica.missing()).held())
+        if (await self._replica.current()).root()[1] != theirs.logs:
+            return True
+        missing = await self._replica.missing()
+        return bool(missing.held()) and missing.tree.node()[1] != theirs.sources  # they may have some of those
 
     async def _silent(self, here: Neighbour, problem: Exception) -> None:
         """Lets a neighbour go that does not answer, or will not."""

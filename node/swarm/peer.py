@@ -6,7 +6,7 @@ Rejected: a state machine over all peers; each task here can be cancelled and st
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import TypeVarTuple
 
@@ -50,8 +50,10 @@ class Peer:
             transport, self.replica, book, self.budgets, wall_ms=wall_ms, dice=dice, software=software
         )
         self.herald = Herald(transport, store, self.replica, self.neighbours, wall_ms=wall_ms, told=told)
+        self.replica.given = self._given
         self._transport = transport
         self._software = software
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Answers, meets, tells and hears until cancelled; a full disk or a busy replica is waited out."""
@@ -68,6 +70,15 @@ class Peer:
 
     async def _answered(self, stream: Stream) -> None:
         await answer(stream, self.replica, self.budgets.of(stream.peer), self._software)
+
+    def _given(self, ids: Sequence[str]) -> None:
+        """Tells the others of records that a light client handed to this node alone."""
+        task = asyncio.create_task(self._tell(ids))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell(self, ids: Sequence[str]) -> None:
+        await self.herald.tell([await self.replica.off(self.replica.store.get, one) for one in ids])
 
     async def _patiently(self, work: Callable[[], Awaitable[object]]) -> None:
         said = ""

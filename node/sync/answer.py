@@ -177,6 +177,8 @@ async def _taken(request: wire.Give, replica: Replica, budget: Budget) -> wire.T
     raws = await replica.off(wire.unpack_records, request.records)
     report = await replica.take(raws)
     budget.earned(len(report.accepted))
+    if report.accepted:
+        replica.given(report.accepted)
     budget.fault("refused record", len(report.refused))
     budget.fault("record known already", report.known)
     return wire.Took(len(report.accepted), report.known, len(report.refused))

@@ -45,5 +45,5 @@ def decode(data: bytes) -> News | None:
     """Returns a message that was gossiped, None where it is none."""
     try:
         return _DECODER.decode(data)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None

@@ -48,6 +48,8 @@ class Replica:
         self._turn = asyncio.Lock()
         self._writing = asyncio.Lock()
         self._noted: str | None = None
+        self.given: Callable[[Sequence[str]], None] = lambda ids: None
+        """Called with the ids of new records that were handed over, and that nobody else has."""
 
     async def current(self) -> Summaries:
         """Returns the summaries, brought up to date; the first time it reads a row for each record."""

@@ -179,6 +179,11 @@ class Store:
             return nullcontext()
         return indexes.made_at_the_end(self._database, lambda: self._changing(durable=False))
 
+    def rest(self) -> None:
+        """Ends the processes that verify many records at once; the next large intake starts them again."""
+        if "_intake" in self.__dict__:
+            self._intake.close()
+
     def complete(self) -> None:
         """Makes the indexes that a kill while catching up has left undone."""
         indexes.complete(self._database, lambda: self._changing(durable=False))

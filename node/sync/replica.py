@@ -133,6 +133,8 @@ class Replica:
             yield
         finally:
             await self.off(work.__exit__, None, None, None)
+            async with self._writing:
+                await self.off(self.store.rest)
 
 
 async def inline(call: Callable[[*_A], _T], /, *values: *_A) -> _T:

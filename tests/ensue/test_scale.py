@@ -293,3 +293,17 @@ def test_several_records_with_one_wait_are_one_log(tmp_path: Path) -> None:
         assert [one.id for one in store.outbox()] == [one.id for one in (first, *made)]
         assert store.append(ME, "insight", insight("next")).prev == made[-1].id
         assert store.rebuild(check=True).equal
+
+
+def test_a_store_that_rests_has_no_processes_and_takes_in_again(world: list[Record], tmp_path: Path) -> None:
+    def children() -> list[str]:
+        return Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+
+    raws = [one.raw for one in world]
+    with Store(tmp_path / "replica", NETWORK) as store:
+        before = children()
+        store.ingest(raws)
+        assert len(children()) > len(before)
+        store.rest()
+        assert children() == before
+        assert store.ingest(raws).known == len(raws)

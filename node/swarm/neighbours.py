@@ -32,6 +32,8 @@ DIAL_TIMEOUT_S = 6.0
 LOST_S = 600.0
 """For so long a neighbour that was lost is dialed in every round, whatever the book says."""
 LOST_MAX = 8
+FILLED_EVERY_S, FILLED_RECORDS = 5.0, 200
+"""While so many records come in such a time from one neighbour, no second one is asked for everything."""
 ADDRESSES_TRIED = 3
 
 _log = logging.getLogger(__name__)
@@ -73,6 +75,7 @@ class Neighbours:
         self._here: dict[str, Neighbour] = {}
         self._lost: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._filling = 0
 
     def all(self) -> list[Neighbour]:
         """Returns the connected peers."""
@@ -240,12 +243,27 @@ class Neighbours:
         now_ms = here.seen_ms = self._wall_ms()
         self.book.seen(peer, now_ms, served_s=self._now_s() - here.counted_s)
         here.counted_s = self._now_s()
+        await self._let_others_fill()
         if await self._differs(theirs):
-            report = await self.fetch(peer)
+            self._filling += 1
+            try:
+                report = await self.fetch(peer)
+            finally:
+                self._filling -= 1
             if report.problem is not None:
                 _log.info("peer %s: %s", peer, report.problem)
                 return
         self.rounds += 1
+
+    async def _let_others_fill(self) -> None:
+        """Waits while another neighbour fills this replica, so that a fresh node fetches everything once."""
+        before = -FILLED_RECORDS
+        while self._filling and self._count() - before >= FILLED_RECORDS:
+            before = self._count()
+            await asyncio.sleep(FILLED_EVERY_S)
+
+    def _count(self) -> int:
+        return self._replica.logs.root()[0]
 
     async def _greet(self, here: Neighbour) -> wire.Welcome:
         """Asks how much a neighbour has; a stream of its last process, or of a broken connection, is opened anew."""

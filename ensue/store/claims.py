@@ -15,6 +15,8 @@ from ensue.store.rows import ClaimRow, build, checked, experiment_number
 
 OPEN_CLAIMS_MAX = 1_000
 """Open claims that one question is answered with: strangers may have left any number of them."""
+RESULTS_MAX = 100
+"""Results of one experiment that one question is answered with: strangers may sign any number of them."""
 RENEWED_MAX = 64
 """Claims of one author that are renewed at once: one for each of its devices is usual."""
 
@@ -53,6 +55,13 @@ class Claims:
         """Returns the first result that came here of an experiment, of those that count, or None."""
         results = self._of(experiment, self._results(experiment))
         return results[0].id if results else None
+
+    def results_of(self, experiment: str) -> list[str]:
+        """Returns the results of an experiment that count, in order of arrival: more than one where it was run twice.
+
+        Nodes that could not hear each other do that. At most RESULTS_MAX, the first ones.
+        """
+        return [record.id for record in self._of(experiment, self._results(experiment))][:RESULTS_MAX]
 
     def held(self, experiment: str, now_ms: int | None = None) -> str | None:
         """Returns the live claim that counts for an experiment, None where nobody holds it."""

@@ -100,7 +100,7 @@ def best(hardware_class: str | None, as_source: bool, as_diff: bool, track: str 
         elif in_json:
             output.print_json(output.result_json(row))
         else:
-            sources.print_result(home, store, row)
+            sources.print_result(store, row, wanted.name)
 
 
 def _no_best(home: Home, store: Store, track: Asked, hardware_class: str | None, in_json: bool) -> None:

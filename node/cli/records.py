@@ -10,12 +10,12 @@ import click
 
 from ensue.errors import UserError
 from node import text
-from node.cli import output, sources
+from node.cli import output, sources, tracks
 from node.cli.tree import family
 
 if TYPE_CHECKING:
     from ensue.record import Record
-    from ensue.store import Store
+    from ensue.store import ResultRow, Store
 
 WINDOW_RECORDS = 1000
 
@@ -39,7 +39,7 @@ def show(id: str, as_source: bool, as_log: bool, in_json: bool) -> None:
         elif in_json:
             output.print_json(_document(store, found))
         elif row is not None:
-            sources.print_result(home, store, row)
+            sources.print_result(store, row, tracks.call(home, row.track), also=_duplicates(store, row))
         else:
             _print_record(store.get(found))
 
@@ -50,8 +50,18 @@ def _document(store: Store, identifier: str) -> dict[str, Any]:
     row = output.result(store, identifier)
     if row is None:
         return _envelope(record) | {"body": record.body}
-    more = {"change": record.body.get("change", []), "expectation": sources.expectation(store, row)}
+    more = {
+        "change": record.body.get("change", []),
+        "expectation": sources.expectation(store, row),
+        "duplicates": [other.id for other in _duplicates(store, row)],
+    }
     return output.result_json(row) | _envelope(record) | more
+
+
+def _duplicates(store: Store, row: ResultRow) -> list[ResultRow]:
+    """Return what others got from the same experiment, as nodes do that could not hear each other."""
+    found = [output.result(store, other) for other in store.claims.results_of(row.experiment)]
+    return [other for other in found if other is not None and other.author != row.author]
 
 
 def _envelope(record: Record) -> dict[str, Any]:

@@ -10,14 +10,14 @@ import difflib
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from ensue.errors import UnknownId, UserError
 from node import text
-from node.cli import output, tracks
-from node.home import Home
+from node.cli import output
 
 if TYPE_CHECKING:
     from ensue.store import ResultRow, Store
@@ -104,15 +104,17 @@ def _unified(old: bytes, new: bytes, old_name: str, new_name: str) -> list[str]:
     return list(difflib.unified_diff(before, after, *names, n=CONTEXT_LINES))
 
 
-def print_result(home: Home, store: Store, row: ResultRow) -> None:
-    """Print everything that is known of one result, most telling first."""
+def print_result(store: Store, row: ResultRow, track: str, also: Sequence[ResultRow] = ()) -> None:
+    """Print everything that is known of one result, most telling first.
+
+    `track` is what to call its track, `also` are the results that others got from the same experiment.
+    """
     mark = click.style(f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}", fg=output.COLOURS[row.status])
-    name = tracks.call(home, row.track)
     value = f"{text.printable(row.metric)} {text.number(row.value)}" if row.value is not None else "no value"
     click.echo(f"{mark}  {click.style(value, bold=True)}  {text.printable(row.description)}")
     if row.reason:
         click.echo(f"because {text.printable(row.reason)}")
-    pairs = [("id", row.id), ("level", row.level + "".join(f", {flag}" for flag in row.flags)), ("track", name)]
+    pairs = [("id", row.id), ("level", row.level + "".join(f", {flag}" for flag in row.flags)), ("track", track)]
     pairs += _line_of(store, row)
     pairs += _measured(row)
     pairs += [
@@ -127,9 +129,16 @@ def print_result(home: Home, store: Store, row: ResultRow) -> None:
         ("when", f"{text.clock(row.created_ms)} by its author's clock, here {text.clock(row.received_ms)}"),
         ("script", f"{row.source[:10]}, {text.size(row.source_bytes)}   autoresearch show {row.id[:10]} --source"),
     ]
+    if also:
+        pairs.append(("also run by", "\n".join(_run_again(other) for other in also)))
     if row.log:
         pairs.append(("output", f"{row.log[:10]}   autoresearch show {row.id[:10]} --log"))
     output.facts(pairs)
+
+
+def _run_again(other: ResultRow) -> str:
+    value = other.status.replace("_", " ") if other.value is None else text.number(other.value)
+    return f"{text.who(other.agent, other.author)}   {text.short(other.id)}  {value}"
 
 
 def _line_of(store: Store, row: ResultRow) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Queries over a real replica: what they show, their JSON, their empty states, and that nothing can harm a terminal."""
 
+import contextlib
 import json
 import resource
 import subprocess
@@ -7,6 +8,8 @@ import sys
 
 import pytest
 
+from ensue.identity import Identity
+from ensue.store import Store, ownlog
 from node import text
 
 RESULT_FIELDS = {
@@ -124,6 +127,50 @@ def test_show_what_is_not_there(research, invoke):
     assert "kept no output" in invoke("show", best.id, "--log", code=1).stderr
     lesson = next(research.store.records(kind="insight"))
     assert "has no script" in invoke("show", lesson.id, "--source", code=1).stderr
+
+
+def again_by(research, name, **more):
+    """Let somebody else sign another result of the best one's experiment; return its id."""
+    best = research.store.best(research.track)
+    body = {**research.store.get(best.id).body, "agent": name, "value": 1.6001, **more}
+    with contextlib.closing(Store(research.home.path / f"{name}.sqlite3", research.store.network)) as other:
+        identity = Identity.generate()
+        ownlog.begin(other.path, research.store.network, identity.peer_id)
+        record = other.append(identity, "result", body)
+    assert research.store.ingest([record.raw]).accepted == (record.id,)
+    return record.id, identity
+
+
+def test_show_says_who_else_ran_the_same_experiment(research, invoke):
+    best = research.store.best(research.track).id
+    assert json.loads(invoke("show", best, "--json").stdout)["duplicates"] == []
+    assert "also run by" not in invoke("show", best).stdout
+    board = invoke("leaderboard", "--json", "--limit", "3").stdout
+    first, author = again_by(research, "bob")
+    second, _ = again_by(research, "cyd", status="crashed", value=None, holdout=None, reason="it fell over")
+    assert research.store.claims.results_of(research.store.result(best).experiment) == [best, first, second]
+    assert json.loads(invoke("show", best, "--json").stdout)["duplicates"] == [first, second]
+    lines = invoke("show", best).stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("also run by"))
+    assert lines[at].split()[3:] == ["bob", f"…{author.peer_id[-6:]}", first[:10], "1.6001"]
+    assert lines[at + 1].split()[0] == "cyd"
+    assert lines[at + 1].endswith(f"{second[:10]}  crashed")
+    assert json.loads(invoke("show", first, "--json").stdout)["duplicates"] == [best, second]
+    assert json.loads(board)[0]["id"] == best == json.loads(invoke("best", "--json").stdout)["id"]
+
+
+def test_a_rerun_by_the_same_node_and_a_withdrawn_one_are_no_duplicates(research, invoke):
+    best = research.store.best(research.track).id
+    body = research.store.get(best).body
+    mine = research.store.append(research.identity, "result", {**body, "seed": 8}).id
+    other, author = again_by(research, "bob")
+    assert json.loads(invoke("show", best, "--json").stdout)["duplicates"] == [other]
+    assert json.loads(invoke("show", other, "--json").stdout)["duplicates"] == [best, mine]
+    withdrawn = {"target": other, "reason": "a mistake"}
+    with Store(research.home.path / "bob.sqlite3", research.store.network) as store:
+        record = store.append(author, "retraction", withdrawn)
+    assert research.store.ingest([record.raw]).accepted == (record.id,)
+    assert json.loads(invoke("show", best, "--json").stdout)["duplicates"] == []
 
 
 def test_diff_with_parent_and_between_two(research, invoke):

@@ -80,7 +80,7 @@ def _refusal(request: wire.Request, replica: Replica, budget: Budget) -> wire.Re
     if request.version != wire.VERSION:
         return wire.Refused("version")
     if request.network != replica.network:
-        return wire.Refused("network")
+        return wire.Refused("network", network=replica.network)
     return None
 
 

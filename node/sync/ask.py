@@ -112,7 +112,7 @@ class Asker:
             raise
         self.traffic.bytes_in += size
         if isinstance(answer, wire.Refused):
-            raise wire.PeerRefused(answer.code, answer.retry_s)
+            raise wire.PeerRefused(answer.code, answer.retry_s, answer.network)
         if not isinstance(answer, kind):
             raise self.fault("another answer than asked for", "garbage")
         return answer

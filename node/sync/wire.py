@@ -75,12 +75,16 @@ class PeerFault(NetworkError):
 
 
 class PeerRefused(NetworkError):
-    """A peer will not answer; `code` is its reason, `retry_s` when to ask again."""
+    """A peer will not answer; `code` is its reason, `retry_s` when to ask again, `network` which one it belongs to.
 
-    def __init__(self, code: str, retry_s: int = 0) -> None:
+    The latter is None unless the peer said it.
+    """
+
+    def __init__(self, code: str, retry_s: int = 0, network: bytes = b"") -> None:
         super().__init__(REASONS.get(code, "The peer will not answer: ask another peer."))
         self.code = code if code in REASONS else "unknown"
         self.retry_s = retry_s
+        self.network = network if len(network) == HASH_BYTES else None
 
 
 REASONS = {
@@ -200,10 +204,11 @@ class Welcome(_Message, tag="welcome", frozen=True):
 
 
 class Refused(_Message, tag="refused", frozen=True):
-    """Why there is no answer; the stream ends."""
+    """Why there is no answer; the stream ends. With `network` as the reason, which network it is here."""
 
     code: Annotated[str, Meta(max_length=20)]
     retry_s: Annotated[int, Meta(ge=0, le=86_400)] = 0
+    network: MaybeHash = b""
 
 
 class Branch(_Message, tag="branch", frozen=True):

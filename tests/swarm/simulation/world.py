@@ -128,9 +128,12 @@ class World:
         if not node.up:
             return
         if lose_disk:
-            elsewhere = [other.ids() for other in self.nodes if other is not node]
-            if any(not any(one in ids for ids in elsewhere) for one in node.acknowledged):
+            others = [other for other in self.nodes if other is not node]
+            promised = {one for author in self.nodes for one in author.acknowledged}
+            if (node.ids() & promised) - set().union(*(other.ids() for other in others)):
                 return  # the only copy there is
+            for other in others:  # what is now kept for others has been on the disk for long
+                other.store.local_set("settled", f"{self.wire.loop.time():.3f}")
             self.lost_disks.add(node.peer_id)
         await node.crash(self.chance, lose_disk=lose_disk)
         if not lose_disk and not set(node.acknowledged) <= node.ids() and node.peer_id not in self.lost_disks:

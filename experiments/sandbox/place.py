@@ -74,6 +74,10 @@ class Place:
     def _is_inside(self, word: str) -> bool:
         return _is_below(word, self._insides) and not _is_below(word, self._own)
 
+    def kill_left(self) -> int:
+        """Kills what still runs with this folder for its root; returns how many processes that were."""
+        return _kill_in([self.root])
+
     def remove(self) -> None:
         """Deletes the folder; nobody may use it any more."""
         remove_tree(self.root)
@@ -86,16 +90,21 @@ def _is_below(word: str, tops: Sequence[str]) -> bool:
 def reap() -> int:
     """Kills what dead nodes of this user left running in such folders, deletes them; returns how many it killed."""
     dead = [folder for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*") if _is_dead(folder)]
-    killed = 0
-    for name in filter(str.isdigit, os.listdir("/proc") if dead else ()):
-        with contextlib.suppress(OSError):
-            words = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
-            if any(f"{ROOT_NAME}={folder}".encode() in words for folder in dead):
-                os.kill(int(name), signal.SIGKILL)
-                killed += 1
+    killed = _kill_in(dead)
     for folder in dead:
         with contextlib.suppress(OSError):
             remove_tree(folder)
+    return killed
+
+
+def _kill_in(folders: Sequence[Path]) -> int:
+    killed = 0
+    for name in filter(str.isdigit, os.listdir("/proc") if folders else ()):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
+            if any(f"{ROOT_NAME}={folder}".encode() in words for folder in folders):
+                os.kill(int(name), signal.SIGKILL)
+                killed += 1
     return killed
 
 

@@ -22,6 +22,7 @@ from experiments.sandbox.output import Output
 from experiments.sandbox.place import Place
 
 GONE_S = 10.0  # for a killed tree to vanish
+REAPED_S = 30.0  # for the outermost process to end hundreds of others on a machine that is busy with other things
 SCRATCH_FILES_MAX = 200_000
 PLACE_FILES_MAX = 20_000  # on the disk, where looking at them takes longer than asking for their number
 STOP_PASSES = 5
@@ -209,6 +210,10 @@ class Sandboxed:
             known[one.pid] = one
             with contextlib.suppress(ProcessLookupError):
                 os.kill(one.pid, signal.SIGKILL)
+        if self._place:  # a bomb may have gone on while nobody saw it, as where the outermost process was killed
+            while self._place.kill_left() and time.monotonic() < deadline + REAPED_S:
+                time.sleep(0.01)
+            deadline = time.monotonic() + GONE_S
         if self.wait(GONE_S) is None:
             raise ExperimentError(f"Process {self.pid} of a sandbox cannot be killed; look at it with `ps`.")
         while left := [pid for pid, one in known.items() if _lives(one)]:
@@ -221,7 +226,7 @@ class Sandboxed:
         if self._group:
             self._group.freeze(False)
         self._process.terminate()
-        self.wait(GONE_S)
+        self.wait(REAPED_S)
 
     def output(self) -> bytes:
         """Returns the head and the tail of what was printed, at most `stdout_bytes` and one line between them."""

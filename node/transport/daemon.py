@@ -22,6 +22,7 @@ from node.transport.addresses import nearest_last, settled, split_peer
 from node.transport.control import Control
 from node.transport.faults import DaemonFailed, DaemonLost, IdentityInUse, Unreachable, WrongPeer, cause
 from node.transport.gossip import Gossip
+from node.transport.knock import knock
 from node.transport.ports import Handler, Listener, Stream, TransportError
 from node.transport.process import Daemon, Options
 from node.transport.reach import Reachability, read_reachability
@@ -153,6 +154,7 @@ class P2pdTransport:
             peer=control.peer_bytes(peer), addrs=[control.address_bytes(way)], timeout=int(CONNECT_TIMEOUT_S)
         )
         try:
+            await knock(way)
             await control.ask(CONNECT_TIMEOUT_S + 1, type=messages.Request.CONNECT, connect=request)
         except Unreachable as error:
             said = cause(error, way)

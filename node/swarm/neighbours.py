@@ -6,9 +6,11 @@ connections, which still names peers minutes after their cable was pulled.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from random import Random
+from typing import NamedTuple
 
 from ensue.errors import NetworkError
 from node.swarm.peerbook import Peer as Known
@@ -25,13 +27,19 @@ NEIGHBOURS_WANTED = 12
 CHECKED_MAX = 16
 """Neighbours that are asked in one round what they have; of more, some are drawn."""
 CHECK_EVERY_S = 10.0
-CHECK_TIMEOUT_S = 8.0
+CHECK_TIMEOUT_S = 5.0
 """Seconds in which a neighbour must say what it has."""
+MEET_EVERY_S = 1.0
 DIAL_EVERY_S = 2.0
 DIAL_TIMEOUT_S = 6.0
-LOST_S = 600.0
-"""For so long a neighbour that was lost is dialed in every round, whatever the book says."""
-LOST_MAX = 8
+LOST_S = 86_400.0
+"""For so long a neighbour that was lost is dialed again and again, whatever the book says."""
+LOST_PAUSE_SHARE = 1 / 60
+"""The pause between two of these dials is such a share of the time since, so that a short cut heals quickly."""
+LOST_PAUSE_S_MAX = 30.0
+LOST_AT_ONCE = 8
+"""Lost neighbours that are dialed in one round."""
+LOST_MAX = 96
 FILLED_EVERY_S, FILLED_RECORDS = 5.0, 200
 """While so many records come in such a time from one neighbour, no second one is asked for everything."""
 ADDRESSES_TRIED = 3
@@ -50,6 +58,13 @@ class Neighbour:
         self.welcome: wire.Welcome | None = None
         self.rtt_ms: float | None = None
         self.seen_ms = 0
+
+
+class _Lost(NamedTuple):
+    """Since when a neighbour is lost, and when it is to be dialed."""
+
+    since_s: float
+    due_s: float
 
 
 class Neighbours:
@@ -73,7 +88,9 @@ class Neighbours:
         self._transport, self._replica = transport, replica
         self._wall_ms, self._dice, self._software = wall_ms, dice, software
         self._here: dict[str, Neighbour] = {}
-        self._lost: dict[str, float] = {}
+        self._lost: dict[str, _Lost] = {}
+        self._dialed: set[str] = set()
+        self._meeting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._filling = 0
 
@@ -95,7 +112,8 @@ class Neighbours:
         """Dials and checks until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._dialing())
+                group.create_task(self._again(MEET_EVERY_S, self.meet))
+                group.create_task(self._again(DIAL_EVERY_S, self.dial))
                 group.create_task(self._checking())
         finally:
             for task in list(self._tasks):
@@ -158,67 +176,74 @@ class Neighbours:
 
     # Who is there
 
-    async def _dialing(self) -> None:
+    async def _again(self, every_s: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await self.meet()
-                await self.dial()
+                await work()
             except TransportError as problem:  # the daemon is being started again
                 _log.info("%s", problem)
-            await asyncio.sleep(DIAL_EVERY_S)
+            await asyncio.sleep(every_s)
 
     async def meet(self) -> None:
         """Brings the neighbours up to date with the connections; who is new is asked at once."""
-        there = set(await self._transport.peers())
-        now_s = self._now_s()
-        for peer in sorted(there - self._here.keys()):
-            self._here[peer] = Neighbour(peer, now_s)
-            self._lost.pop(peer, None)
-            self._start(self.check(peer))
-        for peer in sorted(self._here.keys() - there):
-            await self._lose(peer)
+        async with self._meeting:
+            there = set(await self._transport.peers())
+            now_s = self._now_s()
+            for peer in sorted(there - self._here.keys()):
+                self._here[peer] = Neighbour(peer, now_s)
+                self._lost.pop(peer, None)
+                self._start(self.check(peer))
+            for peer in sorted(self._here.keys() - there):
+                await self._lose(peer)
 
     async def _lose(self, peer: str) -> None:
         gone = self._here.pop(peer, None)
         if gone is not None:
             await self._hang_up(gone)
             if not self.budgets.of(peer).cut_off:
-                self._lost[peer] = self._now_s()
+                self._lost[peer] = _Lost(self._now_s(), 0.0)
+                while len(self._lost) > LOST_MAX:
+                    del self._lost[next(iter(self._lost))]
 
     async def dial(self) -> None:
-        """Dials peers of the book while there are few neighbours, and those that were lost a short while ago."""
+        """Begins to dial peers of the book while there are few neighbours, and those that were lost before."""
         now_s = self._now_s()
-        self._lost = {peer: at for peer, at in self._lost.items() if now_s - at < LOST_S}
-        lost = sorted(self._lost, key=lambda peer: -self._lost[peer])[:LOST_MAX]
-        out = {*self._here, *lost}
-        few = max(0, NEIGHBOURS_WANTED - len(self._here))
-        wanted = [known for peer in lost if (known := self.book.get(peer)) is not None]
+        self._lost = {peer: lost for peer, lost in self._lost.items() if now_s - lost.since_s < LOST_S}
+        due = [peer for peer, lost in self._lost.items() if lost.due_s <= now_s and peer not in self._dialed]
+        due = sorted(due, key=lambda peer: self._lost[peer].due_s)[:LOST_AT_ONCE]
+        for peer in due:
+            since_s = self._lost[peer].since_s
+            self._lost[peer] = _Lost(since_s, now_s + min(LOST_PAUSE_S_MAX, LOST_PAUSE_SHARE * (now_s - since_s)))
+        wanted = [known for peer in due if (known := self.book.get(peer)) is not None]
+        few = max(0, NEIGHBOURS_WANTED - len(self._here) - len(self._dialed - self._lost.keys()))
+        out = {*self._here, *self._lost, *self._dialed}
         wanted += self.book.candidates(few, self._wall_ms(), without=out) if few else []
-        await asyncio.gather(*(self._dial(known) for known in wanted if not self.budgets.of(known.peer_id).cut_off))
+        for known in wanted:
+            if not self.budgets.of(known.peer_id).cut_off:
+                self._dialed.add(known.peer_id)
+                self._start(self._dial(known))
 
     async def _dial(self, known: Known) -> None:
-        for address in known.addresses[:ADDRESSES_TRIED]:
-            try:
-                async with asyncio.timeout(DIAL_TIMEOUT_S):
-                    await self._transport.connect(address)
-            except (TransportError, TimeoutError):
-                continue
-            self.book.seen(known.peer_id, self._wall_ms(), address=address)
-            return
-        self.book.failed(known.peer_id, self._wall_ms())
+        try:
+            if await self.reach(known.addresses) is None:
+                self.book.failed(known.peer_id, self._wall_ms())
+        finally:
+            self._dialed.discard(known.peer_id)
 
-    async def reach(self, addresses: Iterable[str]) -> bool:
-        """Dials addresses that were just heard of; returns whether one answered."""
+    async def reach(self, addresses: Iterable[str]) -> str | None:
+        """Dials addresses of a peer, one after the other; returns the peer id that answered, None where nobody did."""
         for address in list(addresses)[:ADDRESSES_TRIED]:
             try:
                 async with asyncio.timeout(DIAL_TIMEOUT_S):
                     peer = await self._transport.connect(address)
-            except (TransportError, TimeoutError):
+            except (TransportError, TimeoutError) as problem:
+                _log.debug("%s", problem)
                 continue
             self.book.seen(peer, self._wall_ms(), address=address)
-            await self.meet()
-            return True
-        return False
+            with contextlib.suppress(TransportError):
+                await self.meet()
+            return peer
+        return None
 
     # What they have
 
@@ -294,8 +319,9 @@ class Neighbours:
             return
         if isinstance(problem, wire.PeerRefused) and problem.code == "network":
             self.book.forget(here.peer)
-        _log.info("peer %s: %s", here.peer, problem or "it did not answer in time")
-        await self._transport.disconnect(here.peer)
+        _log.info("peer %s: %s", here.peer, str(problem) or "it did not answer in time")
+        with contextlib.suppress(TransportError):  # the daemon is being started again
+            await self._transport.disconnect(here.peer)
         await self._lose(here.peer)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:

@@ -5,6 +5,7 @@ What it has to say it writes on its standard error, which is kept in `swarm.log`
 """
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -24,6 +25,10 @@ STEADY_S = 30.0
 STOP_TIMEOUT_S = 6.0
 LOG_BYTES_MAX = 1024 * 1024
 """Size from which the log begins anew."""
+LAST_BYTES_MAX = 2_000
+"""What is read of the log's end."""
+GAVE_UP = "autoresearch: the network: "
+"""Begins the line in which the process says why it ends by itself."""
 
 
 class SwarmProcess:
@@ -71,10 +76,18 @@ class SwarmProcess:
                 return
             pause_s = PAUSE_S if time.monotonic() - began > STEADY_S else min(PAUSE_S_MAX, 2 * pause_s)
             self._note(
-                f"the network process ended ({code}) and starts again in {pause_s:.0f} s; research goes on "
-                f"({self._home.path / 'swarm.log'} says why)"
+                f"the network process ended ({self._last_words() or code}) and starts again in {pause_s:.0f} s; "
+                f"research goes on ({self._home.path / 'swarm.log'} says more)"
             )
             self._over.wait(pause_s)
+
+    def _last_words(self) -> str:
+        """Return why the process ended by itself, empty where it was ended, or where it does not say."""
+        with contextlib.suppress(OSError), (self._home.path / "swarm.log").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES_MAX))
+            last = log.read().decode("utf-8", "replace").splitlines()[-1:]
+            return "".join(line.removeprefix(GAVE_UP) for line in last if line.startswith(GAVE_UP)).rstrip(".")
+        return ""
 
     def _log(self) -> IO[bytes]:
         path = self._home.path / "swarm.log"

@@ -20,12 +20,15 @@ from node.sync.ask import Asker
 from node.sync.budget import Budgets
 from node.sync.pull import PullReport, pull, pull_heads
 from node.sync.replica import Replica
+from node.transport.faults import WrongPeer
 from node.transport.ports import Transport, TransportError
 
 NEIGHBOURS_WANTED = 12
-"""Connections that a node looks for; others may open more to it."""
-CHECKED_MAX = 16
-"""Neighbours that are asked in one round what they have; of more, some are drawn."""
+"""Neighbours that a node chooses and dials itself; whoever dials in takes none of their places."""
+INBOUND_MAX = 48
+"""Neighbours that dialed in; of more, those go that have given nothing, the last to come first."""
+INBOUND_CHECKED = 4
+"""Of those that dialed in, so many are asked in one round what they have, beside all that were chosen."""
 CHECK_EVERY_S = 10.0
 CHECK_TIMEOUT_S = 5.0
 """Seconds in which a neighbour must say what it has."""
@@ -90,6 +93,7 @@ class Neighbours:
         self._here: dict[str, Neighbour] = {}
         self._lost: dict[str, _Lost] = {}
         self._dialed: set[str] = set()
+        self._chosen: set[str] = set()
         self._meeting = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._filling = 0
@@ -103,10 +107,14 @@ class Neighbours:
         return [here for here in self._here.values() if here.welcome is not None]
 
     def others(self, without: str, count: int) -> list[str]:
-        """Returns up to `count` connected peers other than one, drawn at random."""
+        """Returns up to `count` connected peers other than one, drawn at random, those this node chose first.
+
+        A node that liars have surrounded still asks those that it has found itself.
+        """
         free = sorted(here.peer for here in self.nodes() if not self.budgets.of(here.peer).cut_off)
-        free = [peer for peer in free if peer != without]
-        return self._dice.sample(free, min(count, len(free)))
+        self._dice.shuffle(free)
+        free.sort(key=lambda peer: peer not in self._chosen)
+        return [peer for peer in free if peer != without][:count]
 
     async def run(self) -> None:
         """Dials and checks until cancelled."""
@@ -120,10 +128,11 @@ class Neighbours:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def fetch(self, peer: str, heads: Sequence[tuple[str, int]] = ()) -> PullReport:
+    async def fetch(self, peer: str, heads: Sequence[tuple[str, int]] = (), *, told: bool = False) -> PullReport:
         """Takes in what a peer has and this node lacks: of some logs only, or everything.
 
-        A stream that stayed open from before may have ended meanwhile, so the first failure is tried again.
+        `told`: the peer itself said that it has them, and is held to it. A stream that stayed open from before may have
+        ended meanwhile, so the first failure is tried again.
         """
         budget = self.budgets.of(peer)
         here = self._here.get(peer) or Neighbour(peer, self._now_s())
@@ -134,8 +143,8 @@ class Neighbours:
                 report = await self._once(here, heads)
             if peer not in self._here:
                 await self._hang_up(here)
-        if heads and not (report.equal or report.records or report.problem):
-            budget.fault("too much")  # it told of what it does not give
+        if told and heads and not (report.equal or report.records or report.problem):
+            budget.fault("too much")
         self._add(report)
         return report
 
@@ -195,9 +204,19 @@ class Neighbours:
                 self._start(self.check(peer))
             for peer in sorted(self._here.keys() - there):
                 await self._lose(peer)
+            await self._make_room()
+
+    async def _make_room(self) -> None:
+        inbound = [here for peer, here in self._here.items() if peer not in self._chosen]
+        inbound.sort(key=lambda here: (-self.budgets.of(here.peer).useful, here.since_s))
+        for here in inbound[INBOUND_MAX:]:
+            await self._hang_up(here)
+            await self._transport.disconnect(here.peer)
+            del self._here[here.peer]
 
     async def _lose(self, peer: str) -> None:
         gone = self._here.pop(peer, None)
+        self._chosen.discard(peer)
         if gone is not None:
             await self._hang_up(gone)
             if not self.budgets.of(peer).cut_off:
@@ -215,7 +234,7 @@ class Neighbours:
             since_s = self._lost[peer].since_s
             self._lost[peer] = _Lost(since_s, now_s + min(LOST_PAUSE_S_MAX, LOST_PAUSE_SHARE * (now_s - since_s)))
         wanted = [known for peer in due if (known := self.book.get(peer)) is not None]
-        few = max(0, NEIGHBOURS_WANTED - len(self._here) - len(self._dialed - self._lost.keys()))
+        few = max(0, NEIGHBOURS_WANTED - len(self._chosen) - len(self._dialed - self._lost.keys()))
         out = {*self._here, *self._lost, *self._dialed}
         wanted += self.book.candidates(few, self._wall_ms(), without=out) if few else []
         for known in wanted:
@@ -237,9 +256,11 @@ class Neighbours:
                 async with asyncio.timeout(DIAL_TIMEOUT_S):
                     peer = await self._transport.connect(address)
             except (TransportError, TimeoutError) as problem:
-                _log.debug("%s", problem)
+                _log.log(logging.WARNING if isinstance(problem, WrongPeer) else logging.DEBUG, "%s", problem)
                 continue
             self.book.seen(peer, self._wall_ms(), address=address)
+            self._chosen.add(peer)
+            self.budgets.of(peer).chosen = True
             with contextlib.suppress(TransportError):
                 await self.meet()
             return peer
@@ -250,9 +271,9 @@ class Neighbours:
     async def _checking(self) -> None:
         while True:
             await asyncio.sleep(CHECK_EVERY_S * self._dice.uniform(0.8, 1.2))
-            peers = sorted(self._here)
-            some = self._dice.sample(peers, min(CHECKED_MAX, len(peers)))
-            await asyncio.gather(*(self.check(peer) for peer in some))
+            inbound = sorted(self._here.keys() - self._chosen)
+            some = self._dice.sample(inbound, min(INBOUND_CHECKED, len(inbound)))
+            await asyncio.gather(*(self.check(peer) for peer in [*sorted(self._chosen), *some]))
 
     async def check(self, peer: str) -> None:
         """Asks a neighbour what it has, and fetches it if that differs; one that falls silent is disconnected."""
@@ -266,7 +287,8 @@ class Neighbours:
             await self._silent(here, problem)
             return
         now_ms = here.seen_ms = self._wall_ms()
-        self.book.seen(peer, now_ms, served_s=self._now_s() - here.counted_s)
+        served_s = self._now_s() - here.counted_s if peer in self._chosen else 0.0  # who dials in earns no trust by it
+        self.book.seen(peer, now_ms, served_s=served_s)
         here.counted_s = self._now_s()
         await self._let_others_fill()
         if await self._differs(theirs):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from node import text
 from node.cli import output, sources, tracks
+from node.cli import peer as peers
 from node.cli.tracks import Asked
-from node.home import Home
 
 if TYPE_CHECKING:
     from ensue.store import ResultRow, Store
@@ -25,22 +26,38 @@ LEVELS = ("recorded", "official", "confirmed")
 @click.option("--level", type=click.Choice(LEVELS), default="recorded", show_default=True, help="Believed how far.")
 @output.positive("--limit", 20, "At most so many rows.")
 @output.of_track
+@peers.option
 @output.as_json
-def leaderboard(by: str, level: str, limit: int, track: str | None, in_json: bool) -> None:
+def leaderboard(by: str, level: str, limit: int, track: str | None, peer: str | None, in_json: bool) -> None:
     """Rank the results of a track; the gain is against the parent that a script was made from."""
+    if peer is not None:
+        if level != "recorded" or limit > peers.ROWS_MAX:
+            raise click.UsageError(f"A peer answers with at most {peers.ROWS_MAX} rows, of all that is recorded.")
+        from node.swarm.query import Ranking
+
+        with peers.said(peer, track, Ranking(by, limit)) as said:
+            _print_ranked(said.store, said.rows, said.track.name, by, in_json, by_author=True)
+        return
     with output.replica() as (home, store):
         wanted = tracks.asked(home, store, track)
         ranked = store.leaderboard(wanted.id, by=by, limit=limit, level=level)
-        if in_json:
-            output.print_json([output.result_json(row) for row in ranked])
-            return
-        if not ranked:
+        if not (ranked or in_json):
             _nothing(wanted.name, level, tracks.elsewhere(home, store, wanted.id))
             return
-        _heading(ranked[0], wanted.name, by)
-        _table(ranked, by, store)
-        if ranked[0].status == "kept" and any((output.better(row, ranked[0]) or 0.0) > 0 for row in ranked):
-            output.note("A discarded result with a better value is better by no more than noise explains.")
+        _print_ranked(store, ranked, wanted.name, by, in_json)
+
+
+def _print_ranked(
+    store: Store, ranked: Sequence[ResultRow], track: str, by: str, in_json: bool, *, by_author: bool = False
+) -> None:
+    """Print a ranking; `by_author`: when by the authors' clocks, as it is not known when the records came."""
+    if in_json:
+        output.print_json([output.result_json(row) for row in ranked])
+        return
+    _heading(ranked[0], track, by)
+    _table(ranked, by, store, by_author)
+    if ranked[0].status == "kept" and any((output.better(row, ranked[0]) or 0.0) > 0 for row in ranked):
+        output.note("A discarded result with a better value is better by no more than noise explains.")
 
 
 def _nothing(track: str, level: str, hint: str) -> None:
@@ -56,7 +73,7 @@ def _heading(first: ResultRow, track: str, by: str) -> None:
     output.title(words if by == "result" else f"{words} · best of each {by}")
 
 
-def _table(ranked: list[ResultRow], by: str, store: Store) -> None:
+def _table(ranked: Sequence[ResultRow], by: str, store: Store, by_author: bool) -> None:
     now_ms = int(time.time() * 1000)
     cells, colours = [], []
     for place, row in enumerate(ranked, 1):
@@ -69,7 +86,7 @@ def _table(ranked: list[ResultRow], by: str, store: Store) -> None:
                 text.short(row.id),
                 text.who(row.agent, row.author),
                 text.printable(row.hardware_class, 28),
-                text.ago(row.received_ms, now_ms),
+                text.ago(row.created_ms if by_author else row.received_ms, now_ms),
                 text.printable(row.description) + "".join(f" [{flag}]" for flag in row.flags),
             ]
         )
@@ -83,32 +100,54 @@ def _table(ranked: list[ResultRow], by: str, store: Store) -> None:
 @click.option("--source", "as_source", is_flag=True, help="Print its train.py.")
 @click.option("--diff", "as_diff", is_flag=True, help="Print how its train.py differs from the baseline.")
 @output.of_track
+@peers.option
 @output.as_json
-def best(hardware_class: str | None, as_source: bool, as_diff: bool, track: str | None, in_json: bool) -> None:
+def best(
+    hardware_class: str | None, as_source: bool, as_diff: bool, track: str | None, peer: str | None, in_json: bool
+) -> None:
     """Show the best kept result of a track."""
     if as_source and as_diff:
         raise click.UsageError("--source and --diff exclude each other: choose one.")
+    if peer is not None:
+        from node.swarm.query import Best
+
+        scripts: Literal["own", "both", "none"] = "own" if as_source else "both" if as_diff else "none"
+        with peers.said(peer, track, Best(hardware_class, scripts)) as said:
+            row = next(iter(said.rows), None)
+            if row is None:
+                _no_best(said.store, said.track, hardware_class, in_json, " there.")
+            else:
+                _print_best(said.store, row, said.track.name, as_source, as_diff, in_json, here=False)
+        return
     with output.replica() as (home, store):
         wanted = tracks.asked(home, store, track)
         row = store.best(wanted.id, hardware_class=hardware_class)
         if row is None:
-            _no_best(home, store, wanted, hardware_class, in_json)
-        elif as_source:
-            sources.print_source(store, row.source, in_json)
-        elif as_diff:
-            sources.print_diff(store, sources.root(store, row), row, in_json)
-        elif in_json:
-            output.print_json(output.result_json(row))
+            hint = tracks.elsewhere(home, store, wanted.id)
+            advice = f" yet: run `autoresearch join`, its first run is the baseline.{hint}"
+            _no_best(store, wanted, hardware_class, in_json, advice)
         else:
-            sources.print_result(store, row, wanted.name)
+            _print_best(store, row, wanted.name, as_source, as_diff, in_json)
 
 
-def _no_best(home: Home, store: Store, track: Asked, hardware_class: str | None, in_json: bool) -> None:
+def _print_best(
+    store: Store, row: ResultRow, track: str, as_source: bool, as_diff: bool, in_json: bool, *, here: bool = True
+) -> None:
+    if as_source:
+        sources.print_source(store, row.source, in_json)
+    elif as_diff:
+        sources.print_diff(store, sources.root(store, row), row, in_json)
+    elif in_json:
+        output.print_json(output.result_json(row))
+    else:
+        sources.print_result(store, row, track, here=here)
+
+
+def _no_best(store: Store, track: Asked, hardware_class: str | None, in_json: bool, advice: str) -> None:
     if in_json:
         output.print_json(None)
     elif hardware_class is None:
-        hint = tracks.elsewhere(home, store, track.id)
-        click.echo(f"Nothing kept on {track.name} yet: run `autoresearch join`, its first run is the baseline.{hint}")
+        click.echo(f"Nothing kept on {track.name}{advice}")
     else:
         classes = sorted({row.hardware_class for row in store.leaderboard(track.id, by="class", limit=CLASSES_MAX)})
         known = ", ".join(text.printable(name) for name in classes) or "none so far"

@@ -104,10 +104,13 @@ def _unified(old: bytes, new: bytes, old_name: str, new_name: str) -> list[str]:
     return list(difflib.unified_diff(before, after, *names, n=CONTEXT_LINES))
 
 
-def print_result(store: Store, row: ResultRow, track: str, also: Sequence[ResultRow] = ()) -> None:
+def print_result(
+    store: Store, row: ResultRow, track: str, also: Sequence[ResultRow] = (), *, here: bool = True
+) -> None:
     """Print everything that is known of one result, most telling first.
 
-    `track` is what to call its track, `also` are the results that others got from the same experiment.
+    `track` is what to call its track, `also` are the results that others got from the same experiment; `here`: this
+    machine has a replica, which further commands can be asked about.
     """
     mark = click.style(f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}", fg=output.COLOURS[row.status])
     value = f"{text.printable(row.metric)} {text.number(row.value)}" if row.value is not None else "no value"
@@ -127,13 +130,17 @@ def print_result(store: Store, row: ResultRow, track: str, also: Sequence[Result
             f"{text.who(row.agent, row.author)} with {text.printable(row.proposer)}   {text.printable(row.author)}",
         ),
         ("when", f"{text.clock(row.created_ms)} by its author's clock, here {text.clock(row.received_ms)}"),
-        ("script", f"{row.source[:10]}, {text.size(row.source_bytes)}   autoresearch show {row.id[:10]} --source"),
+        ("script", f"{row.source[:10]}, {text.size(row.source_bytes)}" + _more(here, row, "--source")),
     ]
     if also:
         pairs.append(("also run by", "\n".join(_run_again(other) for other in also)))
     if row.log:
-        pairs.append(("output", f"{row.log[:10]}   autoresearch show {row.id[:10]} --log"))
+        pairs.append(("output", row.log[:10] + _more(here, row, "--log")))
     output.facts(pairs)
+
+
+def _more(here: bool, row: ResultRow, option: str) -> str:
+    return f"   autoresearch show {row.id[:10]} {option}" if here else ""
 
 
 def _run_again(other: ResultRow) -> str:

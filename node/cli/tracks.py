@@ -6,13 +6,14 @@ name goes before the one that the network was founded with, because it is the on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ensue.errors import TrackError, UserError
 from node import settings, text
-from node.home import Home
+from node.home import Home, default_home
 
 if TYPE_CHECKING:
     from ensue.store import Store
@@ -32,10 +33,16 @@ class Asked:
 def names(home: Home) -> dict[str, str]:
     """Return id to name of the tracks that this network was founded with, of those installed, and of the setting."""
     from ensue.genesis import Genesis
+
+    founded = {founded.id: founded.name for founded in Genesis.load(home.genesis).tracks}
+    return founded | _installed(settings.load(home.settings).track)
+
+
+def _installed(setting: str) -> dict[str, str]:
     from experiments import track
 
-    found = {founded.id: founded.name for founded in Genesis.load(home.genesis).tracks}
-    for name in (*track.available(), settings.load(home.settings).track):
+    found = {}
+    for name in (*track.available(), setting):
         with suppress(TrackError):  # one broken track must not hide the others
             loaded = track.load(name)
             found[loaded.id] = loaded.name
@@ -65,8 +72,40 @@ def asked(home: Home, store: Store, wanted: str | None) -> Asked:
         found = [identifier for identifier in ids if identifier.startswith(chosen.lower())]
     if len(found) == 1:
         return Asked(found[0], text.printable(known.get(found[0], found[0][:10]), 40))
+    raise UserError(_unknown(chosen, known, "give a folder"))
+
+
+def of_peer(wanted: str | None, founded: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """Return the tracks to ask a peer about, the likeliest first, and id to name of all that are known.
+
+    That is the one with this name, in this folder, or with this id, which may be shortened where it is known here; None
+    asks for that of the owner's setting, then for those that the network was `founded` with (id to name; empty where
+    only an address is known). Raises UserError naming the tracks there are.
+    """
+    from ensue.record import is_hex64
+    from experiments import track
+
+    setting = settings.load(default_home().settings).track
+    chosen = wanted or setting
+    known = {**founded, **_installed(setting)}
+    try:
+        loaded = track.load(chosen)
+        known[loaded.id] = loaded.name
+        found = [loaded.id]
+    except TrackError:
+        found = [identifier for identifier, name in known.items() if name == chosen]
+        if not found and len(chosen) >= PREFIX_CHARACTERS_MIN:
+            found = [identifier for identifier in known if identifier.startswith(chosen.lower())]
+        if not found and is_hex64(chosen.lower()):
+            found = [chosen.lower()]
+        if len(found) != 1:
+            raise UserError(_unknown(chosen, known, "give a folder or a full id")) from None
+    return list(dict.fromkeys([*found, *(founded if wanted is None else ())])), known
+
+
+def _unknown(chosen: str, known: Mapping[str, str], other: str) -> str:
     choices = ", ".join(sorted(text.printable(name, 40) for name in set(known.values()))) or "none"
-    raise UserError(f"there is no track {text.printable(chosen, 60)!r} here: choose one of {choices}, or give a folder")
+    return f"there is no track {text.printable(chosen, 60)!r} here: choose one of {choices}, or {other}"
 
 
 def recent(store: Store) -> list[str]:

@@ -6,6 +6,7 @@ trips; here the first question travels with the hello.
 
 import asyncio
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
@@ -20,6 +21,7 @@ ANSWER_TIMEOUT_S = 30.0
 """Seconds until an answer must have come whole."""
 SEND_TIMEOUT_S = 20.0
 
+_AFTER_ALL = b"\xff" * wire.HASH_BYTES
 _A = TypeVar("_A", bound=wire.Answer)
 
 
@@ -143,9 +145,32 @@ class Asker:
         """Returns a leaderboard: its results in order, then their claims, each verified, the order the peer's word."""
         return await self._shown(network, wire.Top(bytes.fromhex(track), by, limit))
 
+    async def records(self, network: str, ids: Sequence[str]) -> list[Record]:
+        """Returns records by their ids, verified; those that the peer does not have are left out."""
+        found: list[Record] = []
+        waiting = [bytes.fromhex(one) for one in ids]
+        while waiting:
+            some = waiting[: wire.IDS_MAX]
+            answer = await self.ask(wire.Get(b"".join(some)), wire.Records)
+            got = self._verified(network, answer)
+            if not 0 < answer.at <= len(some) or not {one.id for one in got} <= set(ids):
+                raise self.fault("records that were not asked for", "garbage")
+            found += got
+            waiting = waiting[answer.at :]
+        return found
+
+    async def newest(self, network: str, heads: Sequence[tuple[bytes, int]], count: int) -> list[Record]:
+        """Returns some `count` records from the end of each log (public key, highest number), as many as fit."""
+        if not heads:
+            return []
+        tails = [wire.Tail(key, max(0, seq - count), _AFTER_ALL) for key, seq in heads[: wire.TAILS_MAX]]
+        return self._verified(network, await self.ask(wire.Tails(tails), wire.Records))
+
     async def _shown(self, network: str, request: wire.Best | wire.Top) -> list[Record]:
         self.greet()
-        answer = await self.ask(request, wire.Records)
+        return self._verified(network, await self.ask(request, wire.Records))
+
+    def _verified(self, network: str, answer: wire.Records) -> list[Record]:
         try:
             return [decode(raw, network) for raw in wire.unpack_records(answer.records)]
         except (RecordError, wire.PeerFault):

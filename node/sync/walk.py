@@ -3,7 +3,7 @@
 Left out: what is done about the difference (pull, fetch). Rejected: one request a node, which costs a round trip each.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import NamedTuple, cast
 
 from node.sync import wire
@@ -29,7 +29,7 @@ class _Said(NamedTuple):
     digest: bytes
 
 
-async def differing_logs(asker: Asker, mine: Tree) -> AsyncIterator[Found]:
+async def differing_logs(asker: Asker, mine: Tree) -> AsyncGenerator[Found, None]:
     """Yields the leaves of a peer's tree of logs that have other entries than `mine`, whose root is known to differ.
 
     Logs only grow: a peer that shows fewer records than it said, or as many and others, is at fault. Raises what Asker

@@ -201,7 +201,7 @@ class Herald:
             self._wanted.pop(teller, None)
 
     async def _get(self, teller: str, wanted: dict[str, int]) -> None:
-        report = await self._neighbours.fetch(teller, list(wanted.items()))
+        report = await self._neighbours.fetch(teller, list(wanted.items()), told=True)
         if report.equal or (report.problem is None and report.records):
             return
         await asyncio.sleep(ELSEWHERE_AFTER_S)

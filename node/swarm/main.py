@@ -40,6 +40,8 @@ PORT_NOTE = "swarm port"
 STATUS_EVERY_S = 2.0
 ANNOUNCE_EVERY_S = 60.0
 ANNOUNCE_FIRST_S = 2.0
+ANNOUNCE_EVERY_S_MAX = 900.0
+"""A node announces itself and looks for others after a minute, then half as often each time that nobody is new."""
 SAVE_EVERY_S = 20.0
 TOLD_MAX = 1_000
 """Own records that wait to be noted in the DHT; beyond it some are not, which costs nobody more than a question."""
@@ -189,7 +191,9 @@ class Swarm:
 
     async def _announcing(self, index: Index) -> None:
         await asyncio.sleep(ANNOUNCE_FIRST_S)
+        pause_s = ANNOUNCE_EVERY_S
         while True:
+            where, new = self._where(), 0
             with contextlib.suppress(TransportError):
                 records, digest = (await self.peer.replica.current()).root()
                 await index.announce(
@@ -200,8 +204,17 @@ class Swarm:
                     digest=digest.hex(),
                 )
                 found = await index.find_peers()
-                self.peer.book.add((address for one in found for address in one.addresses), "dht")
-            await asyncio.sleep(ANNOUNCE_EVERY_S if self.peer.neighbours.all() else ANNOUNCE_FIRST_S)
+                new = self.peer.book.add((address for one in found for address in one.addresses), "dht")
+            alone = not self.peer.neighbours.all()
+            end_s = time.monotonic() + pause_s
+            pause_s = ANNOUNCE_EVERY_S if new or alone else min(2 * pause_s, ANNOUNCE_EVERY_S_MAX)
+            await asyncio.sleep(ANNOUNCE_FIRST_S)
+            while time.monotonic() < end_s and self.peer.neighbours.all() and self._where() == where:
+                await asyncio.sleep(ANNOUNCE_FIRST_S)
+
+    def _where(self) -> object:
+        """Return what makes an announcement untrue when it changes."""
+        return None if self._last is None else (frozenset(self._last.addresses), self._last.reachable)
 
     async def _noting(self, index: Index) -> None:
         while True:

@@ -40,8 +40,9 @@ HELLO_TIMEOUT_S = 6.0
 BUSY_S = 60
 """When a node may ask again that asks us in turn, who have nothing."""
 OTHERS_MAX = 8
+"""Peers from the index that are asked where those named do not answer."""
 OTHER_ADDRESSES_MAX = 2
-"""Peers from the index that are asked where those named do not answer, and addresses of each."""
+"""Addresses of each that are tried."""
 LINE_MAX = 1_000
 """Results between a script and the one that all began with, which are fetched one after the other."""
 LOGS_MAX = 8

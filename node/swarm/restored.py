@@ -21,7 +21,7 @@ ASKED_WITHIN_S = 60.0
 OTHERS_TOO_S = 3.0
 """How long others may answer after the first one has."""
 NUMBERS_LEFT_OUT = 1_024
-"""Numbers that may have been given out and are known to nobody who answered; twice a node's records of a day."""
+"""Numbers that may have been given out and are known to nobody who answered; most of a day's at two minutes each."""
 
 
 def ask_for_own_log(home: Home, invite: Invite | None, note: Callable[[str], None]) -> bool:
@@ -40,6 +40,7 @@ def ask_for_own_log(home: Home, invite: Invite | None, note: Callable[[str], Non
                 return False
             time.sleep(OTHERS_TOO_S)
         end = store.own_log.end(own)
-        store.own_log.confirm(own, end.seq + NUMBERS_LEFT_OUT, end.id)
+        # A record that is not its author's first names one before it; where none is known, the network stands for it.
+        store.own_log.confirm(own, end.seq + NUMBERS_LEFT_OUT, end.id or store.network)
         note(f"the other nodes know {end.seq} records of this one; {NUMBERS_LEFT_OUT} numbers are left out after them")
         return True

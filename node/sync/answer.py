@@ -14,7 +14,7 @@ from ensue.errors import BlobMissing, StoreDamaged, StoreError
 from ensue.identity import peer_id_from_public_key
 from ensue.store.exchange import Key
 from node.sync import wire
-from node.sync.budget import REQUEST_COST_BYTES, STREAMS_MAX, Budget
+from node.sync.budget import FLOOD_S, REQUEST_COST_BYTES, STREAMS_MAX, Budget
 from node.sync.replica import Replica
 from node.sync.summary import span
 from node.transport.ports import Stream, TransportError
@@ -47,6 +47,9 @@ async def answer(stream: Stream, replica: Replica, budget: Budget, software: str
         while True:
             if (wait_s := await budget.room()) > 0:
                 await _send(stream, budget, wire.Refused("busy", min(86_400, int(wait_s) + 1)))
+                return
+            if budget.flooding and not isinstance(request, wire.Hello | wire.Give):
+                await _send(stream, budget, wire.Refused("busy", int(FLOOD_S)))
                 return
             budget.sent(REQUEST_COST_BYTES)
             async for message in _answers(request, replica, budget, software):

@@ -7,7 +7,7 @@ out: which peer to ask next (the swarm). Rejected: proofs of work, which hurt vo
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -38,6 +38,8 @@ WAIT_S_MAX = 5.0
 """An answer is held back for at most so many seconds; a peer that would have to wait longer is told to come later."""
 GOOD_RECORDS = 50
 """New records from a peer, after which it is no stranger."""
+FLOOD_PEERS, FLOOD_S = 256, 60.0
+"""So many new peers in such a time are a flood: strangers may give records then, and come again for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,13 @@ class Budget:
         """Records from this peer that were new and true."""
         self.streams = 0
         """Streams of this peer that are answered now."""
+        self.chosen = False
+        """Whether this node dialed the peer itself."""
+
+    @property
+    def flooding(self) -> bool:
+        """Whether this may be one of very many fresh keys, which are told nothing larger than what they say."""
+        return self.useful < GOOD_RECORDS and not self.chosen and self._budgets.flooded
 
     @property
     def cut_off(self) -> bool:
@@ -144,12 +153,19 @@ class Budgets:
         self.clock, self.sleep, self.limits = clock, sleep, limits or Limits()
         self.strangers = Account(self.limits.strangers_bytes, self.limits.strangers_bytes_s, clock)
         self._peers: OrderedDict[str, Budget] = OrderedDict()
+        self._fresh_s: deque[float] = deque(maxlen=FLOOD_PEERS)
+
+    @property
+    def flooded(self) -> bool:
+        """Whether there were FLOOD_PEERS new peers within the last FLOOD_S seconds."""
+        return len(self._fresh_s) == FLOOD_PEERS and self.clock() - self._fresh_s[0] < FLOOD_S
 
     def of(self, peer: str) -> Budget:
         """Returns the budget of a peer."""
         found = self._peers.get(peer)
         if found is None:
             found = self._peers[peer] = Budget(self)
+            self._fresh_s.append(self.clock())
             self._make_room()
         self._peers.move_to_end(peer)
         return found

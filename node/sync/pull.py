@@ -175,6 +175,8 @@ class _Pull:
             async with asyncio.timeout(deadline_s), self._stack:
                 await work(self)
         except TimeoutError:
+            if not report.records:
+                self.asker.budget.fault("slow", 3)  # an endless log of what is here already, for example
             report.problem = TransportError(f"The peer took more than {deadline_s:.0f} s: ask another one, or go on.")
         except (NetworkError, TransportError) as problem:
             report.problem = problem

@@ -69,7 +69,7 @@ class Around:
     def others(self, without: str, count: int) -> list[str]:
         return [peer for peer in self.present if peer != without][:count]
 
-    async def fetch(self, peer: str, heads: Sequence[tuple[str, int]] = ()) -> PullReport:
+    async def fetch(self, peer: str, heads: Sequence[tuple[str, int]] = (), *, told: bool = False) -> PullReport:
         self.asked.append((peer, list(heads)))
         return self.gives.get(peer, PullReport(records=1, equal=True))
 

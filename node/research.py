@@ -19,7 +19,7 @@ from node.home import Home
 from node.lock import NodeLock
 from node.mending import look_after
 from node.report import STATUS_KEY
-from node.settings import Settings
+from node.settings import SERVING, Settings
 from node.swarm.child import SwarmProcess
 from node.swarm.invite import Invite, founded_by
 from node.swarm.peerbook import PeerBook
@@ -81,7 +81,7 @@ def _swarm(home: Home, chosen: Settings, view: View) -> AbstractContextManager[S
 def _serve(member: Membership, control: Control, view: View) -> int | None:
     """Keep the memory and answer others until stopped; nothing is run here."""
     view.note(f"serving {member.genesis.name} as {member.identity.peer_id}; the setting research is off")
-    status = {**_about_now(), "phase": "serving others"}
+    status = {**_about_now(), "phase": SERVING}
     try:
         while not control.stopping:
             member.store.local_set(STATUS_KEY, json.dumps(status | _about_now()), durable=False)

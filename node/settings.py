@@ -23,6 +23,7 @@ ENVIRONMENT_PREFIX: Final = "AUTORESEARCH_"
 NAME_CHARACTERS: Final = 8
 MINUTES_A_DAY: Final = 24 * 60
 FILE_BYTES_MAX: Final = 64 * 1024
+SERVING: Final = "serving others"  # what a node says that it does while the setting research is off
 
 
 def parse_hours(text: str) -> tuple[int, int] | None:

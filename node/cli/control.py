@@ -184,9 +184,9 @@ def _print(document: dict[str, Any]) -> None:
         pairs += _doing(now)
     best = document["best"]
     if best is None:
-        pairs.append(
-            ("best", f"none yet on {document['track_name']}: the first run, the baseline, takes a few minutes")
-        )
+        serving = (now or {}).get("phase") == settings.SERVING
+        first = "" if serving else ": the first run, the baseline, takes a few minutes"
+        pairs.append(("best", f"none yet on {document['track_name']}{first}"))
     else:
         gain = "" if document["gain"] is None else f"  better by {document['gain']:.4f} than its baseline"
         what = text.printable(best["description"], 60)
@@ -225,6 +225,8 @@ def _state(document: dict[str, Any]) -> str:
         return "stopped; `autoresearch join` starts it"
     elif not document["within_hours"]:
         state = click.style("waiting", fg="yellow") + f" for its hours, {text.printable(document['hours'])}"
+    elif (document["now"] or {}).get("phase") == settings.SERVING:
+        state = click.style(settings.SERVING, fg="green") + "; the setting research is off"
     else:
         state = click.style("researching", fg="green")
     return f"{state} (process {document['pid']})" if document["running"] else f"{state}; no node is running"

@@ -202,7 +202,7 @@ def _cells(row: dict[str, Any], now_ms: int) -> list[str]:
         text.ago(row["last_seen_ms"], now_ms) if row["last_seen_ms"] else "never",
         text.NONE if row["lag_records"] is None else f"{row['lag_records']:,}",
         text.NONE if row["rtt_ms"] is None else f"{row['rtt_ms']:.0f} ms",
-        text.printable(row["version"], 16) or text.NONE,
+        text.printable(row["version"].removeprefix("autoresearch "), 16) or text.NONE,
         text.printable(address.removesuffix(f"/p2p/{row['peer_id']}")),
     ]
 

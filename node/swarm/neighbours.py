@@ -61,6 +61,7 @@ class Neighbour:
         self.welcome: wire.Welcome | None = None
         self.rtt_ms: float | None = None
         self.seen_ms = 0
+        self.name = ""
 
 
 class _Lost(NamedTuple):

@@ -8,6 +8,9 @@ from node.swarm.peer import Peer
 from node.swarm.status import Counters, PeerStatus, Reachable, SwarmStatus
 from node.transport.reach import Reachability
 
+NAMED_RECORDS = 500
+"""The newest records here, among which one may tell a peer's name."""
+
 _WORDS: dict[Reachability, tuple[Reachable, str]] = {
     Reachability.PUBLIC: ("yes", "other nodes dialed this one back"),
     Reachability.PRIVATE: (
@@ -46,12 +49,19 @@ async def snapshot(
     )
 
 
+def _name(store: Store, author: str) -> str:
+    """Return what an author's agent calls itself in one of the newest records here, as not every record says it."""
+    newest = store.numbered(author=author, after_rowid=max(0, store.count() - NAMED_RECORDS))
+    return next((str(record.body["agent"]) for _, record in newest if record.body.get("agent")), "")
+
+
 def _of(one: Neighbour, peer: Peer, store: Store, records: int) -> PeerStatus:
     known, theirs = peer.book.get(one.peer), one.welcome
-    head = store.head(one.peer)
+    if not one.name:
+        one.name = _name(store, one.peer)
     return PeerStatus(
         one.peer,
-        name=str(head.body.get("agent", "")) if head is not None else "",
+        name=one.name,
         addresses=tuple(known.addresses) if known is not None else (),
         connected=True,
         version=theirs.software if theirs is not None else "",

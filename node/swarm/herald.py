@@ -59,6 +59,7 @@ class Herald:
         self.records_out = 0
         self.problem: str | None = None
         self._told_s = float("-inf")
+        self._heard_lightly: set[str] = set()
         self._transport, self._store, self._replica, self._neighbours = transport, store, replica, neighbours
         self._wall_ms, self._told = wall_ms, told
         self._topic = news.TOPIC + store.network
@@ -102,12 +103,19 @@ class Herald:
             _log.warning("%s", problem)
 
     async def _tell(self, records: list[Record]) -> bool:
-        """Gossips the ends of logs that have grown; returns whether anybody was there to hear it."""
+        """Gossips the ends of logs that have grown; returns whether a node was there to hear it.
+
+        Light clients hear it too, but keep nothing for others: for them alone nothing leaves the outbox.
+        """
         for author in {record.author for record in records}:
             await self._off(self._store.own_log.seal, author)  # else a back-up could give out a number twice
-        if not self._neighbours.nodes():
+        nodes = bool(self._neighbours.nodes())
+        fresh = [record for record in records if nodes or record.id not in self._heard_lightly]
+        if fresh and self._neighbours.all():
+            await self._publish(news.News(_heads(fresh)))
+        if not nodes:
+            self._heard_lightly = {record.id for record in records} if self._neighbours.all() else set()
             return False
-        await self._publish(news.News(_heads(records)))
         await self._off(self._store.outbox_done, [record.id for record in records])
         self.records_out += len(records)
         self._told_s = asyncio.get_running_loop().time()

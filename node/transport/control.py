@@ -27,6 +27,9 @@ HANG_UP_TIMEOUT_S = 5.0
 _LOST = "The network daemon is not running just now; it is being restarted, so try again in a moment."
 _VARINT_BYTES_MAX = 5
 
+_AS_CID = bytes.fromhex("a503280172002408011220")  # /p2p/ with an Ed25519 key as a CID, 40 bytes
+_AS_HASH = bytes.fromhex("a50326002408011220")  # the same as the multihash alone, 38 bytes
+
 
 class Control:
     """Asks one p2pd, on one socket; every request is a connection of its own."""
@@ -110,7 +113,7 @@ class Control:
             encoded: bytes = self._library.Multiaddr(address).to_bytes()
         except (ValueError, LookupError) as error:
             raise BadAddress(f"{address[:80]!r} is no multiaddress ({reason(str(error))}); ask for it again.") from None
-        return encoded
+        return encoded.replace(_AS_CID, _AS_HASH)  # the library writes a relay's id in a form that p2pd refuses
 
     def address_texts(self, encoded: list[bytes]) -> list[str]:
         """Returns multiaddresses as text, without those of transports that the binding does not know."""

@@ -57,6 +57,7 @@ EXCUSED = {
     "pause": "shows nothing of records",
     "resume": "shows nothing of records",
     "submit": "shows its own record as `hypothesis` does",
+    "watch": "shows the tables of `leaderboard` and lines of the same `printable`; it needs a node",
 }
 
 

@@ -60,10 +60,14 @@ class Around:
         self.now_s = 0.0
         self.budgets = Budgets(lambda: self.now_s)
         self.present: list[str] = [OTHER.peer_id]
+        self.light = False
         self.asked: list[tuple[str, list[tuple[str, int]]]] = []
         self.gives: dict[str, PullReport] = {}
 
     def nodes(self) -> list[str]:
+        return [] if self.light else self.present
+
+    def all(self) -> list[str]:
         return self.present
 
     def others(self, without: str, count: int) -> list[str]:
@@ -136,6 +140,19 @@ def test_own_records_leave_the_outbox_when_somebody_was_told(pair: list[One]) ->
     during(one, other, until=lambda: not one.store.outbox())
     assert other.around.asked == [(ME.peer_id, [(ME.peer_id, made.seq)])]
     assert one.herald.records_out == 1
+
+
+def test_a_light_client_is_told_once_and_nothing_leaves_the_outbox(pair: list[One]) -> None:
+    one, other = pair
+    one.around.light = True
+    first = one.store.append(ME, "insight", insight())
+    began = time.monotonic()
+    during(one, other, until=lambda: time.monotonic() - began > 0.7)
+    assert len(one.voice.air.said) == 1
+    assert [record.id for record in one.store.outbox()] == [first.id]
+    one.around.light = False
+    during(one, other, until=lambda: not one.store.outbox())
+    assert len(one.voice.air.said) == 2
 
 
 def test_a_broken_transport_loses_nothing(pair: list[One], monkeypatch: pytest.MonkeyPatch) -> None:

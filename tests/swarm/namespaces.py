@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -186,3 +187,10 @@ def said(node: Node, words: str) -> str:
 def swarm_process(node: Node) -> int:
     """Return the number of a node's network process."""
     return int(node.read(lambda store: json.loads(store.local_get("swarm") or "{}"))["pid"])
+
+
+def killed(node: Node) -> None:
+    """Kill a node's process, and wait until all that belongs to it has ended."""
+    pid = swarm_process(node) if node.addresses() else 0
+    node.stop(signal.SIGKILL)
+    wait_for(lambda: not pid or not Path(f"/proc/{pid}").exists(), "the end of the network process", 20)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from namespaces import Network, NoNamespaces, children, equal, healed_s, joined, said, swarm_process
+from namespaces import Network, NoNamespaces, children, equal, healed_s, joined, killed, said, swarm_process
 from nodes import Node, wait_for
 
 from ensue.genesis import Genesis, found
@@ -56,13 +56,8 @@ def stranger(network: Network, tmp_path: Path) -> Iterator[Callable[..., Node]]:
 
     yield make
     for node in made:
-        killed(node)
-
-
-def killed(node: Node) -> None:
-    """Kill a node's process, with which all others of the node end."""
-    if node.process is not None and node.process.poll() is None:
-        node.stop(signal.SIGKILL)
+        if node.process is not None and node.process.poll() is None:
+            killed(node)
 
 
 def has_all(nodes: list[Node], records: list[str]) -> bool:

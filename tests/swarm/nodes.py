@@ -15,7 +15,7 @@ from ensue.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests/tracks/tiny"
-DEADLINE_S = 40.0
+DEADLINE_S = 90.0
 
 Found = TypeVar("Found")
 

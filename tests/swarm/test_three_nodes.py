@@ -48,7 +48,7 @@ def test_three_nodes_share_one_memory_and_divide_the_work(nodes: list[Node]) -> 
         wait_for(lambda node=node: results(ada, peer_id(node)) >= EACH, "results of each node at the first one")
     for node in nodes:
         node.run("pause")
-    wait_for(lambda: len({node.digest() for node in nodes}) == 1, "one digest", 20)
+    wait_for(lambda: len({node.digest() for node in nodes}) == 1, "one digest", 60)
     boards = [[row["id"] for row in node.ask("leaderboard", "--limit", "100")] for node in nodes]
     assert boards[0] == boards[1] == boards[2]
     records = ada.read(lambda store: list(store.records(kind="result")))
@@ -61,7 +61,7 @@ def test_three_nodes_share_one_memory_and_divide_the_work(nodes: list[Node]) -> 
     for node in nodes:
         assert node.ask("rebuild", "--check")["equal"]
         assert node.read(lambda store: [one.id for one in records if not store.has_blob(one.body["source"])]) == []
-        wait_for(lambda node=node: node.connected() == 2, "two neighbours", 20)
+        wait_for(lambda node=node: node.connected() == 2, "two neighbours", 60)
     for node in nodes:
         assert node.stop()[1] == ""
 
@@ -108,7 +108,7 @@ def test_nothing_of_a_node_is_left_when_it_is_killed(nodes: list[Node]) -> None:
     assert children, "p2pd runs below the network process"
     ada.stop(signal.SIGKILL)
     for pid in [swarm, *map(int, children)]:
-        wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "the end of what belonged to a killed node", 20)
+        wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists(), "the end of what belonged to a killed node", 60)
 
 
 def test_leave_says_good_bye_and_status_and_doctor_say_who_is_there(nodes: list[Node]) -> None:

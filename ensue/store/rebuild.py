@@ -8,6 +8,7 @@ rebuilding without a transaction, which would show half a memory to commands tha
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ensue.errors import StoreDamaged
 from ensue.fold import Fact, fold_facts
 from ensue.kinds import KINDS
 from ensue.store import indexes
@@ -19,6 +20,9 @@ from ensue.store.schema import DERIVATION
 from ensue.store.shelf import Shelf
 from ensue.store.tables import Tables
 from ensue.store.verification import CHUNK_RECORDS, WORTHWHILE_RECORDS, Kept, Readers
+
+UNREADABLE = "unreadable"
+"""In place of a digest."""
 
 
 def derive(database: Database, tables: Tables, shelf: Shelf, network: str) -> None:
@@ -47,8 +51,18 @@ def compare(database: Database, shelf: Shelf, network: str) -> RebuildReport:
                 else:
                     facts[pool.setdefault(key := item.id.hex(), key)] = _fact(item, pool)
         state = fold_facts(facts)
-        live, folded = digest(database), state.digest()
+        live, folded = _live(database, damaged), state.digest()
     return RebuildReport(len(state.kinds), live, folded, live == folded, tuple(damaged))
+
+
+def _live(database: Database, damaged: list[str]) -> str:
+    """Returns the digest of the live tables, UNREADABLE where a damaged record is a best."""
+    try:
+        return digest(database)
+    except StoreDamaged:
+        if not damaged:
+            raise
+        return UNREADABLE
 
 
 def _fact(item: Entry, pool: dict[str, str]) -> Fact:

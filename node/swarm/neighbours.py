@@ -30,6 +30,8 @@ INBOUND_MAX = 48
 INBOUND_CHECKED = 4
 """Of those that dialed in, so many are asked in one round what they have, beside all that were chosen."""
 CHECK_EVERY_S = 10.0
+HEARS_AFTER_S = 2.0
+"""A new neighbour has joined the gossip by then: two of its heartbeats."""
 CHECK_TIMEOUT_S = 5.0
 """Seconds in which a neighbour must say what it has."""
 MEET_EVERY_S = 1.0
@@ -37,7 +39,7 @@ DIAL_EVERY_S = 2.0
 DIAL_TIMEOUT_S = 6.0
 LOST_S = 86_400.0
 """For so long a neighbour that was lost is dialed again and again, whatever the book says."""
-LOST_PAUSE_SHARE = 1 / 60
+LOST_PAUSE_SHARE = 1 / 120
 """The pause between two of these dials is such a share of the time since, so that a short cut heals quickly."""
 LOST_PAUSE_S_MAX = 30.0
 LOST_AT_ONCE = 8
@@ -202,7 +204,7 @@ class Neighbours:
             for peer in sorted(there - self._here.keys()):
                 self._here[peer] = Neighbour(peer, now_s)
                 self._lost.pop(peer, None)
-                self._start(self.check(peer))
+                self._start(self._take_up(peer))
             for peer in sorted(self._here.keys() - there):
                 await self._lose(peer)
             await self._make_room()
@@ -214,6 +216,12 @@ class Neighbours:
             await self._hang_up(here)
             await self._transport.disconnect(here.peer)
             del self._here[here.peer]
+
+    async def _take_up(self, peer: str) -> None:
+        """Checks a new neighbour, and again when it hears our gossip for sure: what was told before passed it by."""
+        await self.check(peer)
+        await asyncio.sleep(HEARS_AFTER_S)
+        await self.check(peer)
 
     async def _lose(self, peer: str) -> None:
         gone = self._here.pop(peer, None)

@@ -22,7 +22,7 @@ from nodes import ROOT, Node, wait_for
 NETWORK = "10.77.0"
 SWITCH = "switch"
 PORT = 4001
-_NEEDED = ("ip", "nsenter", "unshare", "mount")
+_NEEDED = ("ip", "nsenter", "unshare", "setpriv", "mount")
 _HOLD = """
 mount -t tmpfs none /run && mkdir /run/netns && echo ready && cat
 for host in $(ls /run/netns); do kill -9 $(ip netns pids "$host") 2>&-; done
@@ -93,8 +93,8 @@ class Network:
         return f"{NETWORK}.{self.hosts.index(host) + 1}"
 
     def on(self, host: str) -> list[str]:
-        """Return the words that go before a command to run it on a host."""
-        return [*self._enter, "ip", "netns", "exec", host]
+        """Return the words that go before a command to run it on a host, where it dies with whoever started it."""
+        return [*self._enter, "ip", "netns", "exec", host, "setpriv", "--pdeathsig", "KILL"]
 
     def cut(self, host: str) -> None:
         """Pull a host's cable: it sees that the carrier is gone."""
@@ -121,6 +121,13 @@ class Network:
     def processes(self, host: str) -> list[int]:
         """Return the processes that run on a host."""
         return [int(word) for word in self._ip("netns", "pids", host).split()]
+
+    def clear(self, host: str) -> None:
+        """Kill every process on a host."""
+        for pid in self.processes(host):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not self.processes(host), "an empty host")
 
     def close(self) -> None:
         """End every process on the hosts, and the hosts with them."""

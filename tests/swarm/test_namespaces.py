@@ -55,9 +55,9 @@ def stranger(network: Network, tmp_path: Path) -> Iterator[Callable[..., Node]]:
         return made[-1]
 
     yield make
+    network.clear("d")
     for node in made:
-        if node.process is not None and node.process.poll() is None:
-            killed(node)
+        node.stop(signal.SIGKILL)
 
 
 def has_all(nodes: list[Node], records: list[str]) -> bool:
@@ -106,11 +106,12 @@ def test_nothing_acknowledged_is_lost_by_a_kill(network: Network, nodes: list[No
     assert hit.process.poll() is None
 
 
-def test_a_deleted_home_comes_back_from_the_others(nodes: list[Node]) -> None:
+def test_a_deleted_home_comes_back_from_the_others(network: Network, nodes: list[Node]) -> None:
     first, _, hit = nodes
     wait_for(lambda: equal(nodes), "equal digests")
     line, before, old = first.invite(), first.digest(), Identity.load(hit.home / "node.key").peer_id
-    killed(hit)
+    network.clear("c")
+    hit.stop(signal.SIGKILL)
     shutil.rmtree(hit.home)
     hit.join(line, "--name", "c")
     wait_for(lambda: hit.addresses() and hit.digest() == before, "the same digest", 30)
@@ -129,7 +130,8 @@ def test_a_bootstrap_that_lies_about_its_id_is_not_believed(
     wait_for(node.addresses, "an address")
     wait_for(lambda: "it has another key; ask for its address again" in node.log(), "a line about the liar")
     assert node.connected() == 0
-    killed(node)
+    network.clear("d")
+    node.stop(signal.SIGKILL)
     node.join(first.invite())
     wait_for(lambda: node.addresses() and node.digest() == first.digest(), "the memory, from an honest address")
 

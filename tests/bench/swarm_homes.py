@@ -167,8 +167,11 @@ def processes(root: int) -> dict[int, str]:
 
 
 def memory_mib(pid: int) -> dict[str, float]:
-    """Return what a process holds in memory: Rss, and Pss, in which shared pages are divided; MiB."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    """Return what a process holds in memory: Rss, and Pss, in which shared pages are divided; MiB, 0 if it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    except (ProcessLookupError, FileNotFoundError):
+        return {"rss": 0.0, "pss": 0.0}
     sizes = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines}
     return {"rss": sizes["Rss"], "pss": sizes["Pss"]}
 

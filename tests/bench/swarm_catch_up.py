@@ -86,7 +86,8 @@ def _fetched(fresh: Peer, size: dict[str, Any], network: Network | None) -> dict
     assert fresh.process is not None
     end = began + CATCH_UP_S
     while fresh.store.local_get(SYNCED_NOTE) is None:
-        assert time.monotonic() < end and fresh.process.poll() is None, fresh.log()[-2000:]
+        assert time.monotonic() < end, fresh.log()[-2000:]
+        assert fresh.process.poll() is None, fresh.log()[-2000:]
         peak = max(peak, sum(memory_mib(pid)["pss"] for pid in processes(fresh.process.pid)))
         time.sleep(0.1)
     seconds = time.monotonic() - began

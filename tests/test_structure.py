@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,3 +148,9 @@ def test_the_map_in_the_readme_names_every_folder_and_nothing_else():
     folders = {parent.as_posix() for path in tracked if path for parent in list(Path(path).parents)[:-1]}
     wanted = {f for f in folders if f.split("/")[0] in {*LAYERS, "tests", "docs"}} | {"train.py"}
     assert mapped == wanted
+
+
+def test_no_two_test_files_share_a_name():
+    """Folders of tests are no packages: pytest imports their files by base name, and refuses the second."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, times in names.items() if times > 1] == []

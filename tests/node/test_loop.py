@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import measured
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,8 +22,10 @@ DEADLINE_S = 90.0
 class Node:
     """The command line on one home of its own."""
 
-    def __init__(self, home: Path, track: Path) -> None:
+    def __init__(self, home: Path, track: Path, *, measure: bool = False) -> None:
         self.home = home
+        if not measure:
+            measured.put(home)
         self.environment = {**os.environ, "AUTORESEARCH_HOME": str(home), "AUTORESEARCH_TRACK": str(track)}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -103,7 +106,8 @@ def chain_is_whole(records: list[dict[str, object]]) -> bool:
     return numbers == list(range(1, len(numbers) + 1))
 
 
-def test_a_fresh_home_researches_by_itself_and_ends(node: Node):
+def test_a_fresh_home_researches_by_itself_and_ends(tmp_path: Path):
+    node = Node(tmp_path / "home", TINY, measure=True)
     node.run("join", "--experiments", "4")
     results = node.results()
     assert len(results) == 4

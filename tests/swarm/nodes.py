@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import measured
+
 from ensue.genesis import Genesis
 from ensue.store import Store
 
@@ -37,6 +39,7 @@ class Node:
         self, home: Path, *, listen: str = "/ip4/127.0.0.1/tcp/0", track: Path = TINY, before: Sequence[str] = ()
     ) -> None:
         self.home = home
+        measured.put(home)
         self._before = list(before)
         self._environment = {
             **os.environ,

@@ -22,6 +22,7 @@ from typing import Any
 from ensue.errors import ExperimentError
 
 PROBE_TIMEOUT_S = 180.0
+EVERY = "every"  # asks the child for all devices instead of one
 KERNEL_SIDE = 1024
 KERNEL_REPEATS = 8
 PROCESSOR_REPEATS = 40  # some of them undisturbed, also where other programs use the same core
@@ -67,21 +68,31 @@ def probe(device: str | None = None, *, threads: int = 2) -> Hardware:
 
     Takes seconds, most of it importing torch. Raises ExperimentError when no kernel runs.
     """
-    command = [sys.executable, "-m", "experiments.device", str(threads), *([device] if device else [])]
+    return Hardware.from_json(_asked(device or "The best device", str(threads), *([device] if device else [])))
+
+
+def every() -> list[str]:
+    """Return the devices for one worker each: all CUDA cards on which a kernel runs, else the best device.
+
+    Takes seconds, in a child process. Raises ExperimentError when no kernel runs.
+    """
+    return [str(device) for device in json.loads(_asked("Some device", EVERY))]
+
+
+def _asked(who: str, *arguments: str) -> str:
+    """Return the last line that the child says; ExperimentError where it says none."""
+    command = [sys.executable, "-m", "experiments.device", *arguments]
     environment = os.environ | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # the order in which the sandbox counts them
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise ExperimentError(
-            f"{device or 'The best device'} gave no answer in {PROBE_TIMEOUT_S:.0f} s; "
-            "check its driver, or choose --device cpu."
+            f"{who} gave no answer in {PROBE_TIMEOUT_S:.0f} s; check its driver, or choose --device cpu."
         ) from error
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ExperimentError(
-            f"No matrix product runs on {device or 'this machine'} ({last[:200]}); choose --device cpu."
-        )
-    return Hardware.from_json(done.stdout.decode().strip().rpartition("\n")[2])
+        raise ExperimentError(f"{who} does not run a matrix product ({last[:200]}); choose --device cpu.")
+    return done.stdout.decode().strip().rpartition("\n")[2]
 
 
 @functools.cache
@@ -126,21 +137,34 @@ def _cpu_model() -> str:
 
 def _best_device(wanted: str | None) -> str:
     """Return the wanted device, or the first of cuda, mps, cpu, on which a small product comes out right."""
+    candidates = [wanted] if wanted else ["cuda:0", "mps", "cpu"]
+    found = next(filter(_works, candidates), None)
+    if found is None:
+        raise SystemExit(f"no kernel runs on {' or '.join(candidates)}")
+    return found
+
+
+def _works(device: str) -> bool:
+    """Return whether a small product comes out right there; what goes wrong is said on standard error."""
     import torch
 
-    candidates = [wanted] if wanted else ["cuda:0", "mps", "cpu"]
-    for candidate in candidates:
-        kind = candidate.partition(":")[0]
-        present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(kind, lambda: True)
-        try:
-            if not present():
-                continue
-            ones = torch.ones(64, 64, device=candidate)
-            if float((ones @ ones)[0, 0]) == 64:
-                return candidate
-        except (RuntimeError, AssertionError) as error:
-            print(f"{candidate}: {error}", file=sys.stderr)
-    raise SystemExit(f"no kernel runs on {' or '.join(candidates)}")
+    kind = device.partition(":")[0]
+    present = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}.get(kind, lambda: True)
+    try:
+        if not present():
+            return False
+        ones = torch.ones(64, 64, device=device)
+        return float((ones @ ones)[0, 0]) == 64
+    except (RuntimeError, AssertionError) as error:
+        print(f"{device}: {error}", file=sys.stderr)
+        return False
+
+
+def _every_device() -> list[str]:
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return [card for card in (f"cuda:{number}" for number in range(count)) if _works(card)] or [_best_device(None)]
 
 
 def _measure_processor(threads: int) -> float:
@@ -200,4 +224,7 @@ def _describe(threads: int, wanted: str | None) -> Hardware:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == EVERY:
+        print(json.dumps(_every_device()))
+        raise SystemExit
     print(_describe(int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None).to_json())

@@ -11,26 +11,20 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from ensue.errors import DiskFull, ExperimentError
-from ensue.identity import Identity
 from ensue.kinds import Retraction
 from ensue.record import Record
-from ensue.store import Blob, ResultRow, Store
+from ensue.store import Blob, ResultRow
 from experiments import runner
-from experiments.device import Hardware
-from experiments.proposers import Proposer
-from experiments.sandbox import Level, remove_tree
-from experiments.track import Track, TrackData
-from experiments.workspace import Workspace
+from experiments.sandbox import remove_tree
 from node import bodies, journal
+from node.bench import Bench
 from node.control import Control
 from node.finish import head_and_tail, verdict_words
 from node.report import Report
-from node.settings import Settings
 from node.think import Memory, Plan, Wait
 from node.turns import Turns
 from node.view import Standing, Trying, View
@@ -43,23 +37,6 @@ FAILURES_IN_A_ROW_MAX = 10
 Kept = TypeVar("Kept")
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What a device's loop works with; fixed for one start."""
-
-    settings: Settings
-    name: str
-    identity: Identity
-    store: Store
-    track: Track
-    data: TrackData
-    hardware: Hardware
-    level: Level
-    workspace: Workspace
-    proposer: Proposer
-    runs: Path
-
-
 class Agent:
     """Goes round the loop until `control` says stop or the number of experiments is reached."""
 
@@ -67,25 +44,26 @@ class Agent:
         self.bench = bench
         self._control = control
         self._view = view
-        self._report = Report(bench.store, view, bench.hardware.device)
+        self._report = Report(bench.store, view, bench.hardware.device, alone=len(bench.shared.devices) < 2)
         self._memory = Memory(
             bench.store, bench.track, bench.hardware.hardware_class, ideas_share=bench.settings.ideas_share
         )
         self._turns = Turns(bench.store)
         self._lost: Record | None = None  # another node's claim that counts more than that of the run in progress
         self._mark = time.monotonic()
-        self._finished = 0
 
     # ------------------------------------------------------------------ the loop
 
-    def run(self, experiments_max: int) -> int:
-        """Research until stopped; return how many experiments this call finished. A limit of 0 is none."""
-        self.recover()
-        failures = 0
-        while not self._control.stopping and (experiments_max == 0 or self._finished < experiments_max):
+    def run(self) -> None:
+        """Research until stopped or until the quota is reached; `recover` comes first."""
+        quota, failures = self.bench.shared.quota, 0
+        while not self._control.stopping and not quota.over:
             if not self._wait_until_allowed():
                 break
-            row = self._one()
+            with quota.one() as free:
+                row = self._one() if free else None
+            if not free:
+                self._wait("the other devices are at the last experiments")
             if row is None:
                 continue
             failures = failures + 1 if row.status == "crashed" else 0
@@ -94,7 +72,6 @@ class Agent:
                     f"{failures} experiments in a row crashed, the last with: {row.reason}: "
                     "run `autoresearch doctor`, then `autoresearch run FILE` on the track's baseline"
                 )
-        return self._finished
 
     def recover(self) -> None:
         """Bring to its end what the last process was in the middle of, and clear away what it left."""
@@ -108,7 +85,7 @@ class Agent:
                 self._score_and_sign(entry, runner.Trained.from_json(entry.trained))
             else:
                 self._abandon(entry, "the node stopped while it was running")
-        self._withdraw_forgotten(None if entry is None else entry.claim)
+        self._withdraw_forgotten()
         if self.bench.runs.is_dir():
             for left in self.bench.runs.iterdir():
                 _clear(left)
@@ -125,7 +102,11 @@ class Agent:
         self._report.trying(
             Trying(self._next_number(), proposal.description, proposal.why, parent_value, proposal.mean, proposal.sd)
         )
-        entry = self._persist(lambda: self._claim(plan))
+        with self.bench.shared.claiming:
+            claims = self.bench.store.claims
+            if claims.held(plan.experiment) in claims.in_progress(self.bench.identity.peer_id):
+                return None  # another device tries it, since this one began to think
+            entry = self._persist(lambda: self._claim(plan))
         if entry is None:
             return None
         trained = self._train(entry)
@@ -242,7 +223,7 @@ class Agent:
         if row.status == "kept" and entry.commit is not None:
             bench.workspace.advance(entry.commit)
         _clear(Path(entry.run_dir))
-        self._finished += 1
+        bench.shared.quota.count()
         self._view.finished(row, verdict_words(row, verdict, entry), self.standing())
         self._report.phase("between experiments")
         return row
@@ -302,11 +283,13 @@ class Agent:
         _clear(Path(entry.run_dir))
         self._view.note(f"abandoned: {entry.description} ({why})")
 
-    def _withdraw_forgotten(self, known: str | None) -> None:
+    def _withdraw_forgotten(self) -> None:
         """Withdraw one's own open claims that no journal knows, as after the loss of a damaged page."""
         bench = self.bench
+        entries = [journal.read(bench.store, device) for device in {self._device, *bench.shared.devices}]
+        known = {entry.claim for entry in entries if entry is not None}
         for claim in bench.store.claims.open(bench.track.id, author=bench.identity.peer_id):
-            if claim.id != known:
+            if claim.id not in known:
                 body = Retraction(target=claim.id, reason="abandoned: the node lost its note of it")
                 with contextlib.suppress(DiskFull):  # then the next start does it
                     bench.store.append(bench.identity, "retraction", body)

@@ -19,7 +19,7 @@ ASK_REPLICA_S = 0.5  # how long an answer about `pause` may be old
 
 
 class Control:
-    """Answers `run`, `freeze` or `stop` for one device's loop; installs the handlers for SIGINT, SIGTERM and SIGHUP."""
+    """Answers `run`, `freeze` or `stop` for the loops of a start; takes over SIGINT, SIGTERM and SIGHUP."""
 
     def __init__(self, store: Store, *, hours: str = "", stop_after_s: float | None = None) -> None:
         self._store = store
@@ -27,6 +27,7 @@ class Control:
         self._deadline = None if stop_after_s is None else time.monotonic() + stop_after_s
         self._asked_at = float("-inf")
         self._paused = False
+        self._ended = False
         self.signal: int | None = None
         self.on_second_interrupt: Callable[[], None] = lambda: None
 
@@ -41,10 +42,15 @@ class Control:
             os._exit(128 + number)  # the sandbox dies with us; the journal tells the next start what was going on
         self.signal = number
 
+    def end(self) -> None:
+        """Let the loops end as a signal would."""
+        self._ended = True
+
     @property
     def stopping(self) -> bool:
         """Whether the loop should end: a signal came, or the time that was given is over."""
-        return self.signal is not None or (self._deadline is not None and time.monotonic() >= self._deadline)
+        over = self._deadline is not None and time.monotonic() >= self._deadline
+        return self._ended or over or self.signal is not None
 
     def waiting(self) -> str | None:
         """Return why nothing may run right now, in a few words, or None."""

@@ -69,7 +69,7 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Check]:
     yield _git()
     yield from _sandbox(chosen)
     if not quick:
-        yield _device(home, chosen, track)
+        yield from _devices(home, chosen, track)
     yield _clock(home)
     yield from _state(home, chosen)
     yield _reachability(home, chosen)
@@ -303,14 +303,15 @@ def _sandbox(chosen: Settings) -> Iterator[Check]:
     yield Check("limits", "ok" if "cgroup" in level.features else "note", sandbox.limits(level))
 
 
-def _device(home: Home, chosen: Settings, track: Track | None) -> Check:
+def _devices(home: Home, chosen: Settings, track: Track | None) -> Iterator[Check]:
     threads = 2 if track is None else track.threads
     try:
-        found = machine.hardware(home, chosen, threads=threads)
+        for name in machine.devices(chosen):
+            found = machine.hardware(home, name, threads=threads)
+            words = f"{found.device}: {text.printable(found.model)}, {found.gflops:,.0f} GFLOP/s in {found.dtype}"
+            yield Check("device", "ok", f"{words}; class {found.hardware_class}")
     except AutoresearchError as error:
-        return Check("device", "fail", str(error), "mend its driver, or autoresearch config set device cpu")
-    words = f"{found.device}: {text.printable(found.model)}, {found.gflops:,.0f} GFLOP/s in {found.dtype}"
-    return Check("device", "ok", f"{words}; class {found.hardware_class}")
+        yield Check("device", "fail", str(error), "mend its driver, or autoresearch config set device cpu")
 
 
 def _clock(home: Home) -> Check:

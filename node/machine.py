@@ -24,13 +24,18 @@ STRENGTH_BEST = 3
 STRENGTH_WANTED = {"any": STRENGTH_MIN, "namespaces": 2, "bubblewrap": STRENGTH_BEST}  # by the owner's setting
 
 
-def hardware(home: Home, chosen: Settings, *, threads: int) -> Hardware:
-    """Return the device to use, measured at the first call and remembered; raises ExperimentError if no kernel runs.
+def devices(chosen: Settings) -> list[str]:
+    """Return the devices that get a worker each, as the settings name them; raises ExperimentError if none works."""
+    return device.every() if chosen.device == "all" else chosen.device.split(",")
 
-    A new device setting, number of threads or version of torch measures anew.
+
+def hardware(home: Home, named: str, *, threads: int) -> Hardware:
+    """Return a device, measured at the first call and remembered; raises ExperimentError if no kernel runs on it.
+
+    `named` is "auto" or a device's name. A new name, number of threads or version of torch measures anew.
     """
-    wanted = None if chosen.device == "auto" else chosen.device
-    key = f"{chosen.device} {threads} threads torch {metadata.version('torch')} by processor time"
+    wanted = None if named == "auto" else named
+    key = f"{named} {threads} threads torch {metadata.version('torch')} by processor time"
     known = _read(home.hardware)
     if key in known:
         with contextlib.suppress(ExperimentError):

@@ -14,12 +14,18 @@ STATUS_EVERY_S = 2.0
 SPEED_AFTER_S = 1.0
 
 
+def status_key(device: str) -> str:
+    """Return the note in which one of several devices tells what it does; STATUS_KEY names them under "devices"."""
+    return f"{STATUS_KEY}/{device}"
+
+
 class Report:
     """Passes on what happens on one device."""
 
-    def __init__(self, store: Store, view: View, device: str) -> None:
+    def __init__(self, store: Store, view: View, device: str, *, alone: bool = True) -> None:
         self._store = store
         self._view = view
+        self._key = STATUS_KEY if alone else status_key(device)
         self._status: dict[str, object] = {"device": device}
         self._written = 0.0
         self._first_tokens: tuple[float, int] | None = None
@@ -64,5 +70,5 @@ class Report:
         self._status.update(facts, updated_ms=time.time_ns() // 1_000_000)
         self._written = time.monotonic()
         with contextlib.suppress(DiskFull):
-            known = json.loads(self._store.local_get(STATUS_KEY) or "{}")
-            self._store.local_set(STATUS_KEY, json.dumps({**known, **self._status}), durable=False)
+            known = json.loads(self._store.local_get(self._key) or "{}")
+            self._store.local_set(self._key, json.dumps({**known, **self._status}), durable=False)

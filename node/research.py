@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from ensue.errors import LogInDoubt
@@ -11,14 +12,16 @@ from experiments import track as tracks
 from experiments.proposers import load as load_proposer
 from experiments.track import Track
 from experiments.workspace import Workspace
-from node import machine
-from node.agent import Agent, Bench
+from node import fleet, machine
+from node.agent import Agent
+from node.bench import Bench, Shared
 from node.control import Control
 from node.founding import Membership
 from node.home import Home
 from node.lock import NodeLock
 from node.mending import look_after
-from node.report import STATUS_KEY
+from node.quota import Quota
+from node.report import STATUS_KEY, status_key
 from node.settings import SERVING, Settings
 from node.swarm.child import SwarmProcess
 from node.swarm.invite import Invite, founded_by
@@ -50,17 +53,20 @@ def research(
             control.install()
             if chosen.research == "off":
                 return _serve(member, control, view)
-            bench = _bench(home, chosen, member, track, view)
+            benches = _benches(home, chosen, member, track, view)
             if swarm is not None:
                 _take_in(member, swarm, control, view)
-            agent = Agent(bench, control, view)
-            view.opened(_facts(home, member, bench), agent.standing(), store.results(track.id, limit=RECENT_ROWS))
+            several = len(benches) > 1
+            agents = [Agent(one, control, view.of(one.hardware.device) if several else view) for one in benches]
+            recent = store.results(track.id, limit=RECENT_ROWS)
+            view.opened(_facts(home, member, benches), agents[0].standing(), recent)
             try:
-                store.local_set(STATUS_KEY, json.dumps(_started(track)))
-                agent.run(chosen.experiments)
+                store.local_set(STATUS_KEY, json.dumps(_started(track, benches[0].shared.devices)))
+                fleet.go(agents, control, view.note)
             finally:
                 view.closed()
-                store.local_set(STATUS_KEY, None)
+                for key in (STATUS_KEY, *map(status_key, benches[0].shared.devices)):
+                    store.local_set(key, None)
         return control.signal
 
 
@@ -100,9 +106,8 @@ def _take_in(member: Membership, swarm: SwarmProcess, control: Control, view: Vi
         view.note("no other node has answered yet: research begins, and what they know comes when they answer")
 
 
-def _bench(home: Home, chosen: Settings, member: Membership, track: Track, view: View) -> Bench:
-    """Open everything a loop needs; the slow parts say that they are at work."""
-    proposer = load_proposer(chosen.proposer, timeout_s=chosen.proposer_timeout_s)
+def _benches(home: Home, chosen: Settings, member: Membership, track: Track, view: View) -> list[Bench]:
+    """Open everything the loops need, one for each device; the slow parts say that they are at work."""
     level = machine.wall(chosen)
     weak = machine.weakness(level)
     if weak:
@@ -110,7 +115,7 @@ def _bench(home: Home, chosen: Settings, member: Membership, track: Track, view:
     sandbox.reap_orphans()
     if not home.hardware.exists():
         view.note("measuring this machine once, a few seconds")
-    hardware = machine.hardware(home, chosen, threads=track.threads)
+    found = [machine.hardware(home, name, threads=track.threads) for name in machine.devices(chosen)]
     said: set[str] = set()
 
     def preparing(words: str, _done: float) -> None:
@@ -119,22 +124,30 @@ def _bench(home: Home, chosen: Settings, member: Membership, track: Track, view:
             view.note(words)
 
     data = tracks.prepare(track, home.data, preparing)
-    return Bench(
-        settings=chosen,
-        name=chosen.name or f"node-{member.identity.peer_id[-NAME_CHARS:]}",
-        identity=member.identity,
-        store=member.store,
-        track=machine.bounded(track, chosen),
-        data=data,
-        hardware=hardware,
-        level=level,
-        workspace=Workspace(home.workspace, hardware.device),
-        proposer=proposer,
-        runs=home.runs,
-    )
+    home.runs.mkdir(exist_ok=True)
+    several = len(found) > 1
+    shared = Shared(tuple(one.device for one in found) if several else (), Quota(chosen.experiments))
+    return [
+        Bench(
+            settings=chosen,
+            name=chosen.name or f"node-{member.identity.peer_id[-NAME_CHARS:]}",
+            identity=member.identity,
+            store=member.store,
+            track=machine.bounded(track, chosen),
+            data=data,
+            hardware=hardware,
+            level=level,
+            workspace=Workspace(home.workspace, hardware.device),
+            proposer=load_proposer(chosen.proposer, timeout_s=chosen.proposer_timeout_s),
+            runs=home.runs / hardware.device.replace(":", "-") if several else home.runs,
+            shared=shared,
+        )
+        for hardware in found
+    ]
 
 
-def _facts(home: Home, member: Membership, bench: Bench) -> Facts:
+def _facts(home: Home, member: Membership, benches: Sequence[Bench]) -> Facts:
+    bench = benches[0]
     return Facts(
         name=bench.name,
         peer_id=member.identity.peer_id,
@@ -145,16 +158,17 @@ def _facts(home: Home, member: Membership, bench: Bench) -> Facts:
         metric=bench.track.metric,
         clock=bench.track.clock,
         budget_s=bench.track.budget_s,
-        device=bench.hardware.device,
-        hardware_class=bench.hardware.hardware_class,
+        device=", ".join(one.hardware.device for one in benches),
+        hardware_class=", ".join(dict.fromkeys(one.hardware.hardware_class for one in benches)),
         sandbox=bench.level.name,
         home=str(home.path),
         founded=member.founded,
     )
 
 
-def _started(track: Track) -> dict[str, object]:
-    return {**_about_now(), "started_ms": time.time_ns() // 1_000_000, "phase": "starting", "track": track.name}
+def _started(track: Track, devices: Sequence[str]) -> dict[str, object]:
+    started = {"started_ms": time.time_ns() // 1_000_000, "phase": "starting", "track": track.name}
+    return {**_about_now(), **started, **({"devices": list(devices)} if devices else {})}
 
 
 def _about_now() -> dict[str, object]:

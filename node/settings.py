@@ -98,6 +98,15 @@ def _switch(value: Value) -> str | None:
     return None if value in ("on", "off") else "on or off"
 
 
+def _devices(value: Value) -> str | None:
+    names = str(value).split(",")
+    known = all(re.fullmatch(r"(cpu|cuda)(:\d{1,3})?|mps", name) for name in names)
+    once = len({name if ":" in name else f"{name}:0" for name in names}) == len(names)
+    if value in ("auto", "all") or (known and once):
+        return None
+    return "auto, all, cpu, mps, cuda, cuda:N, or several of these with commas between"
+
+
 def _setting(default: Value, unit: str, about: str, check: Callable[[Value], str | None]) -> Any:
     return field(default=default, metadata={"unit": unit, "about": about, "check": check})
 
@@ -111,8 +120,8 @@ class Settings:
     device: str = _setting(
         "auto",
         "device",
-        "auto, cpu, mps, cuda or cuda:N",
-        _matches(r"auto|cpu|mps|cuda(:\d{1,3})?", "auto, cpu, mps, cuda or cuda:N"),
+        "auto, all, cpu, mps, cuda:N, or several with commas between: a worker each",
+        _devices,
     )
     proposer: str = _setting(
         "optuna",

@@ -104,14 +104,14 @@ class Memory:
         if self.best() is None:
             baseline = self._track.baseline.read_text(encoding="utf-8")
             first = self._unchanged(baseline, None, "baseline", "Everything is measured against the unchanged script.")
-            return self._unless_held(first, "another node measures the baseline")
+            return self._unless_held(first, "the baseline is being measured elsewhere")
         best, parent_source = self._parent()
         if best is None or parent_source is None:
             return Wait("the scripts of the best results have not arrived yet")
         if best.hardware_class != self._class:
             why = f"A first value on {self._class}: so far this script ran on {best.hardware_class} only."
             first = self._unchanged(parent_source, best, f"rerun: {best.description}"[:200], why)
-            return self._unless_held(first, "another node measures the best script on hardware that is new to it")
+            return self._unless_held(first, "the best script is being measured elsewhere on hardware that is new to it")
         proposal = proposer.propose(self._context(best, parent_source, seed))
         self._was_idea.append(proposal.hypothesis is not None)
         return Plan(proposal, best, experiment_key(self._track.id, parent_source, proposal.source))

@@ -80,7 +80,7 @@ def set_up(home: Home, chosen: Settings, track: Track, data: TrackData) -> Bench
     Raises ExperimentError where no kernel runs, SandboxUnavailable where the wall is weaker than the owner accepts.
     """
     level = machine.wall(chosen)
-    hardware = machine.hardware(home, chosen, threads=track.threads)
+    hardware = machine.hardware(home, machine.devices(chosen)[0], threads=track.threads)
     return Bench(home, chosen, machine.bounded(track, chosen), data, hardware, level)
 
 

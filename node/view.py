@@ -72,6 +72,9 @@ class Standing:
 class View(Protocol):
     """What the loop tells whoever watches."""
 
+    def of(self, device: str) -> "View":
+        """Return what one of several devices' loops tells; `opened` and `closed` are called on the whole alone."""
+
     def opened(self, facts: Facts, standing: Standing, recent: list[ResultRow]) -> None:
         """Begin."""
 
@@ -123,14 +126,19 @@ def standing_words(standing: Standing) -> str:
 class PlainView:
     """One line for each event, with the time of day."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, prefix: str = "") -> None:
         self._stream = stream or sys.stdout
+        self._prefix = prefix
         self._number = 0
         self._last_progress = 0.0
         self._waiting: str | None = None
 
     def _say(self, text: str) -> None:
-        print(f"{time.strftime('%H:%M:%S')}  {printable(text)}", file=self._stream, flush=True)
+        print(f"{time.strftime('%H:%M:%S')}  {self._prefix}{printable(text)}", file=self._stream, flush=True)
+
+    def of(self, device: str) -> "PlainView":
+        """Begin each line with the device."""
+        return PlainView(self._stream, f"{device}  ")
 
     def opened(self, facts: Facts, standing: Standing, recent: list[ResultRow]) -> None:
         """Say who we are and what is known."""

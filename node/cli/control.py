@@ -161,12 +161,21 @@ def _track_worked_on(home: Home, store: Store, peer_id: str) -> tracks.Asked:
 
 def _now(store: Store) -> dict[str, Any] | None:
     """Return what the running node says that it does; None where it says nothing that makes sense."""
-    said = store.local_get(NODE_KEY)
-    try:
-        found = json.loads(said) if said else None
-    except json.JSONDecodeError:
+    found = _note(store, NODE_KEY)
+    if not found:
         return None
-    return found if isinstance(found, dict) else None
+    devices = found.get("devices")
+    if isinstance(devices, list):
+        found["devices"] = [_note(store, f"{NODE_KEY}/{device}") | {"device": str(device)} for device in devices]
+    return found
+
+
+def _note(store: Store, key: str) -> dict[str, Any]:
+    try:
+        found = json.loads(store.local_get(key) or "{}")
+    except json.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _against_root(store: Store, identifier: str) -> float | None:
@@ -180,8 +189,8 @@ def _against_root(store: Store, identifier: str) -> float | None:
 def _print(document: dict[str, Any]) -> None:
     pairs = [("node", _who(document)), ("state", _state(document))]
     now = document["now"]
-    if now:
-        pairs += _doing(now)
+    for device in (now.get("devices") or [now]) if now else []:
+        pairs += _doing(device)
     best = document["best"]
     if best is None:
         serving = (now or {}).get("phase") == settings.SERVING
@@ -232,11 +241,16 @@ def _state(document: dict[str, Any]) -> str:
     return f"{state} (process {document['pid']})" if document["running"] else f"{state}; no node is running"
 
 
+def _whose(now: dict[str, Any]) -> str:
+    """Return the heading of what is done: the device where it is one of several, which have no process number."""
+    return "doing" if "pid" in now else text.printable(str(now.get("device", "doing")))
+
+
 def _doing(now: dict[str, Any]) -> list[tuple[str, str]]:
     pairs = []
     what = [str(now[name]) for name in ("phase", "description") if now.get(name)]
     if what:
-        pairs.append(("doing", text.printable(" · ".join(what))))
+        pairs.append((_whose(now), text.printable(" · ".join(what))))
     progress = now.get("progress")
     if isinstance(progress, int | float):
         filled = round(max(0.0, min(1.0, progress)) * 30)

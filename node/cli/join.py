@@ -21,7 +21,7 @@ SECONDS_AN_HOUR = 3600.0
 @click.argument("invite", required=False)
 @click.option("--experiments", metavar="N", type=click.IntRange(0), help="Stop after N experiments; 0: go on.")
 @click.option("--hours", "for_hours", metavar="H", type=click.FloatRange(0, min_open=True), help="Stop after H hours.")
-@click.option("--device", metavar="D", help="auto, cpu, mps, cuda or cuda:N.")
+@click.option("--device", metavar="D", help="auto, cpu, mps, cuda:N, several with commas between, or all.")
 @click.option("--track", metavar="T", help="The research problem: a track's name or folder.")
 @click.option("--proposer", metavar="P", help="optuna, or command:PROGRAM.")
 @click.option("--name", metavar="NAME", help="How others see this node.")

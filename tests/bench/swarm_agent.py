@@ -26,7 +26,9 @@ from experiments.outcome import Outcome, Trained
 from experiments.proposers import Context, Proposal
 from experiments.sandbox import Level
 from experiments.workspace import Workspace
-from node.agent import Agent, Bench
+from node import fleet
+from node.agent import Agent
+from node.bench import Bench
 from node.control import Control
 from node.home import Home
 from node.settings import load
@@ -108,7 +110,7 @@ def main(home: Home, name: str) -> None:
             Workspace(home.workspace, "cpu"), Next(), home.runs,
         )  # fmt: skip
         home.runs.mkdir(exist_ok=True)
-        Agent(bench, control, Quiet()).run(0)
+        fleet.go([Agent(bench, control, Quiet())], control, print)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_flag_before_environment_before_file_before_default(tmp_path):
         ("keep_alpha = nan\n", "line 1: keep_alpha wants a number from 1e-06 to 0.5"),
         ('sandbox = "none"\n', "line 1: sandbox wants any, namespaces or bubblewrap"),
         ('name = "a\\u001b[31m"\n', "line 1: name wants at most 40 printable characters"),
-        ('device = "gpu"\n', "line 1: device wants auto, cpu, mps"),
+        ('device = "gpu"\n', "line 1: device wants auto, all, cpu, mps"),
         ("[settings]\nname = 'a'\n", "line 1: there is no setting 'settings'"),
         ("x ==\n", "is not TOML"),
         ("name = 'a'\nname = 'b'\n", "is not TOML"),

@@ -7,14 +7,14 @@ one statement for each record; at a million records the time goes into asking, n
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
+from itertools import chain, islice
 
 from ensue.store.database import Database
 from ensue.store.entry import Entry
 from ensue.store.reports import IngestReport
 from ensue.store.shelf import Shelf
 from ensue.store.tables import Numbered, Tables
-from ensue.store.verification import WORTHWHILE_RECORDS, Read, Reader, Readers, chunks
+from ensue.store.verification import CHUNK_RECORDS, WORTHWHILE_RECORDS, Read, Reader, Readers, chunks
 
 COMMITTED_CHUNKS = 8
 """Chunks of verified records (verification.CHUNK_RECORDS each) in one transaction, when many come."""
@@ -37,6 +37,9 @@ class Intake:
         rest, here = chunks(raws), Reader(self._network, self._shelf.dictionaries())
         report, few = IngestReport((), 0, ()), 0
         while few < WORTHWHILE_RECORDS and (chunk := next(rest, None)):
+            if self._readers is not None and len(chunk) == CHUNK_RECORDS:
+                rest, few = chain([chunk], rest), WORTHWHILE_RECORDS
+                break
             few += len(chunk)
             report += self._commit(here.read(chunk), changing)
             if here.newest != self._shelf.newest():

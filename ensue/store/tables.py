@@ -10,6 +10,7 @@ database triggers, which nobody can step through.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from ensue.fold import Standing
 from ensue.store.database import Database
@@ -23,6 +24,7 @@ IDS_ASKED_AT_ONCE = 500
 _NEVER = 2**62  # beyond every sequence number
 
 Numbered = tuple[int, Entry]
+_Key = TypeVar("_Key", bytes, int)
 
 
 class Tables:
@@ -103,6 +105,7 @@ class Tables:
     def _write(self, batch: Sequence[Numbered], known: dict[bytes, int]) -> list[tuple[bytes, int]]:
         """Writes the rows of a batch, and returns what its records name that is not here."""
         name, frozen_from = self.name, _Memo(self._frozen_from)
+        doubtful = self._doubtful(known[item.parent] for _, item in batch if item.parent in known)
         results, claims, texts, retractions, words, waiting = [], [], [], [], [], []
         for no, item in batch:
             if item.role not in (RESULT, CLAIM, TEXT, RETRACTION):
@@ -117,11 +120,15 @@ class Tables:
             ]
             if item.role == RESULT:
                 agent, status = name(item.agent), name(item.status)
+                parent = known.get(item.parent or b"")
+                tainted = parent in doubtful
+                if tainted:
+                    doubtful.add(no)
                 results.append(
                     (
                         *(no, author, track, name(item.hardware_class), agent, status, item.place, item.score),
                         *(int.from_bytes(item.id[:7], "big"), item.experiment),
-                        *(known.get(item.claim or b""), known.get(item.parent or b""), 0, frozen, 0),
+                        *(known.get(item.claim or b""), parent, 0, frozen, tainted),
                     )
                 )
                 if not frozen:
@@ -139,6 +146,19 @@ class Tables:
                 self._database.run_many(f"INSERT INTO {table} VALUES ({marks})", rows)
         self.word_index.add(words, batch[-1][0])
         return waiting
+
+    def _doubtful(self, parents: Iterable[int]) -> set[int | None]:
+        """Returns those of some results whose children are tainted."""
+        found: set[int | None] = set()
+        for some in _by_parts(set(parents)):
+            marks = ", ".join("?" * len(some))
+            found.update(
+                no
+                for (no,) in self._database.rows(
+                    f"SELECT no FROM results WHERE no IN ({marks}) AND (retracted OR tainted)", some
+                )
+            )
+        return found
 
     def _resolve(self, ids: list[bytes]) -> None:
         """Puts row numbers where records wait for some of these ids."""
@@ -255,7 +275,11 @@ class Tables:
         ):
             if self._is_tainted(parent):
                 self._database.run("UPDATE results SET tainted = 1 WHERE no = ?", (no,))
-        for (no,) in rows("SELECT no FROM results WHERE no BETWEEN ? AND ? AND (retracted OR tainted)", span):
+        for (no,) in rows(
+            "SELECT DISTINCT x.no FROM results x JOIN results c ON c.parent = x.no"
+            " WHERE x.no BETWEEN ? AND ? AND (x.retracted OR x.tainted) AND c.tainted = 0",
+            span,
+        ):
             self._taint_children(no)
         answered = rows(
             "SELECT c.no FROM results x JOIN claims c ON c.no = x.claim"
@@ -312,7 +336,7 @@ class Tables:
                         waiting.append(child)
 
 
-def _by_parts(ids: Iterable[bytes]) -> Iterator[list[bytes]]:
+def _by_parts(ids: Iterable[_Key]) -> Iterator[list[_Key]]:
     rest = iter(ids)
     while some := list(islice(rest, IDS_ASKED_AT_ONCE)):
         yield some

@@ -20,6 +20,11 @@ NETWORK = bodies.NETWORK
 KINDS = ["result"] * 5 + ["claim"] * 3 + ["retraction"] * 3 + ["hypothesis", "insight", "x-later"]
 
 
+def sha(text: str) -> str:
+    """Returns the hash of a text."""
+    return bodies.sha(text)
+
+
 def identity(*name: object) -> Identity:
     """Returns the key of somebody who has a name."""
     return Identity(hashlib.sha256(repr(name).encode()).digest())

@@ -52,12 +52,12 @@ def said(address: str, track: str | None, about: Ranking | Best) -> Iterator[Sai
 
     Raises UserError, TransportError or NetworkError, each a sentence.
     """
-    from node.swarm import query
+    from node.swarm import inquiry, query
 
     genesis, addresses = _found(address)
     founded = {one.id: one.name for one in genesis.tracks} if genesis else {}
     wanted, names = tracks.of_peer(track, founded)
-    place = query.Place(addresses, genesis.network_id if genesis else None)
+    place = inquiry.Place(addresses, genesis.network_id if genesis else None)
 
     def call(identifier: str) -> str:
         return text.printable(names.get(identifier, identifier[:10]), 40)

@@ -16,6 +16,7 @@ from node.cli.tree import family
 if TYPE_CHECKING:
     from ensue.record import Record
     from ensue.store import ResultRow, Store
+    from node.home import Home
 
 WINDOW_RECORDS = 1000
 
@@ -23,7 +24,7 @@ WINDOW_RECORDS = 1000
 @click.command(short_help="Show one record in full.")
 @click.argument("id")
 @click.option("--source", "as_source", is_flag=True, help="Print its script.")
-@click.option("--log", "as_log", is_flag=True, help="Print what its run printed.")
+@click.option("--log", "as_log", is_flag=True, help="Print what its run printed; fetched from another node.")
 @output.as_json
 def show(id: str, as_source: bool, as_log: bool, in_json: bool) -> None:
     """Show the record whose id begins with ID (four characters or more)."""
@@ -35,6 +36,8 @@ def show(id: str, as_source: bool, as_log: bool, in_json: bool) -> None:
         elif as_log:
             if row is None or row.log is None:
                 raise UserError(f"{found[:10]} kept no output: only results whose run printed something have one")
+            if not store.has_blob(row.log):
+                _fetch_output(home, store, row)
             sources.print_source(store, row.log, in_json)
         elif in_json:
             output.print_json(_document(store, found))
@@ -42,6 +45,20 @@ def show(id: str, as_source: bool, as_log: bool, in_json: bool) -> None:
             sources.print_result(store, row, tracks.call(home, row.track), also=_duplicates(store, row))
         else:
             _print_record(store.get(found))
+
+
+def _fetch_output(home: Home, store: Store, row: ResultRow) -> None:
+    """Fetch what another node's run printed, which stays there until somebody asks; raise UserError where it cannot."""
+    from ensue.errors import AutoresearchError
+    from ensue.identity import Identity
+    from node.swarm import outputs
+
+    assert row.log is not None
+    click.secho("Fetching what it printed from another node.", dim=True, err=True)
+    try:
+        outputs.fetch(store, row.log, Identity.load(home.key).peer_id, row.author)
+    except AutoresearchError as error:
+        raise UserError(f"what {row.id[:10]} printed is not here, and could not be fetched: {error}") from None
 
 
 def _document(store: Store, identifier: str) -> dict[str, Any]:

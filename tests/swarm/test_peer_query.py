@@ -25,7 +25,7 @@ from ensue.record import sign
 from experiments import track as tracks
 from node.cli.main import cli
 from node.cli.peer import ROWS_MAX
-from node.swarm import invite, query
+from node.swarm import inquiry, invite
 from node.sync import wire
 from node.transport.ports import Stream
 
@@ -187,7 +187,7 @@ def test_of_several_peers_one_that_answers_is_enough(world, ask, monkeypatch):
     async def silent(stream: Stream) -> None:
         await stream.receive(2**20)
 
-    monkeypatch.setattr(query, "HELLO_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(inquiry, "HELLO_TIMEOUT_S", 2.0)
     with socket.socket() as hole, also(world, liar(world, silent)) as quiet:
         hole.bind(("127.0.0.1", 0))
         hole.listen()  # takes the connection, and says nothing
@@ -265,7 +265,7 @@ ZERO = wire.Refused("network", network=bytes(32))
 )
 def test_a_peer_that_lies_is_found_out(world, ask, monkeypatch, answers, words):
     if not answers:
-        monkeypatch.setattr(query, "HELLO_TIMEOUT_S", 0.5)
+        monkeypatch.setattr(inquiry, "HELLO_TIMEOUT_S", 0.5)
     with also(world, liar(world, says(*answers))) as address:
         assert words in ask("best", "--peer", line(address), "--track", bodies.TRACK, code=1).stderr
 
@@ -286,7 +286,7 @@ def test_which_network_it_is_must_be_said_rightly(world, ask, answers, words):
 
 
 def test_a_peer_that_takes_too_long_is_left(world, ask, monkeypatch):
-    monkeypatch.setattr(query, "DEADLINE_TIMEOUT_S", 2.5)
+    monkeypatch.setattr(inquiry, "DEADLINE_TIMEOUT_S", 2.5)
     with also(world, liar(world, says(WELCOME))) as address:
         began = time.monotonic()
         assert "no whole answer within" in ask("best", "--peer", line(address), code=1).stderr

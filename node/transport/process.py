@@ -38,6 +38,8 @@ if os.getppid() == parent:
     os.execv(program, sys.argv[2:])
 """
 _FOLDER = "autoresearch-p2p-"
+_SCRATCH_CHARS_MAX = 50
+"""Characters of the folder for sockets: a socket's whole path has at most 107 bytes."""
 logger = logging.getLogger(__name__)
 
 
@@ -112,7 +114,7 @@ class Daemon:
             raise PortInUse(f"Port {port} is taken by another program; stop that, or listen on another port.")
         if not os.access(program, os.X_OK):
             raise DaemonFailed(f"The network daemon p2pd is not at {program}; run `make setup` to install it again.")
-        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=_scratch()))
         arguments = options.arguments(identity, folder / "control", metrics_port)
         environment = {"GOLOG_LOG_LEVEL": "error", "GOLOG_LOG_FMT": "json", "HOME": str(folder), "PATH": os.defpath}
         try:
@@ -206,10 +208,17 @@ class Daemon:
             logger.debug("p2pd: %s", reason(line))
 
 
+def _scratch() -> Path:
+    """Returns the folder for temporary things, or another usual one where its name is too long for sockets in it."""
+    named = tempfile.gettempdir()
+    usual = [folder for folder in ("/tmp", "/var/tmp") if os.access(folder, os.W_OK | os.X_OK)]
+    return Path(named if len(os.fsencode(named)) <= _SCRATCH_CHARS_MAX else (usual or [named])[0])
+
+
 def sweep(folder: Path | None = None) -> int:
     """Removes the socket folders of this user's processes that are gone, and returns how many there were."""
     removed = 0
-    for left in (folder or Path(tempfile.gettempdir())).glob(f"{_FOLDER}*-*"):
+    for left in (folder or _scratch()).glob(f"{_FOLDER}*-*"):
         number = left.name.removeprefix(_FOLDER).partition("-")[0]
         with contextlib.suppress(OSError):
             status = left.lstat()

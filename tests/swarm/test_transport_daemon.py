@@ -151,6 +151,15 @@ def test_only_folders_of_processes_that_are_gone_are_swept(tmp_path):
     assert left == {f"autoresearch-p2p-{names[name]}" for name in ("mine", "odd")}
 
 
+def test_a_long_name_of_the_temporary_folder_does_no_harm(tmp_path, monkeypatch):
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+
+    start(key(tmp_path))
+    assert list(deep.iterdir()) == []
+
+
 def test_a_port_in_use_is_refused_whoever_has_it(tmp_path):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

@@ -55,13 +55,14 @@ class Herald:
         *,
         wall_ms: Callable[[], int],
         told: Callable[[list[Record]], None] = lambda records: None,
+        stirred: Callable[[], bool] = lambda: True,
     ) -> None:
         self.records_out = 0
         self.problem: str | None = None
         self._told_s = float("-inf")
         self._heard_lightly: set[str] = set()
         self._transport, self._store, self._replica, self._neighbours = transport, store, replica, neighbours
-        self._wall_ms, self._told = wall_ms, told
+        self._wall_ms, self._told, self._stirred = wall_ms, told, stirred
         self._topic = news.TOPIC + store.network
         self._wanted: dict[str, dict[str, int]] = defaultdict(dict)
         self._heard: dict[str, Account] = {}
@@ -86,7 +87,7 @@ class Herald:
         while True:
             pause_s = LOOK_EVERY_S
             try:
-                if records := await self._off(self._store.outbox, OUTBOX_AT_ONCE):
+                if self._stirred() and (records := await self._off(self._store.outbox, OUTBOX_AT_ONCE)):
                     pause_s = 0.0 if await self._tell(records) else LOOK_AGAIN_S
                 self.problem = None
             except LogInDoubt as error:

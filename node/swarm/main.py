@@ -31,6 +31,7 @@ from node.swarm.lan import Lan
 from node.swarm.peer import Peer
 from node.swarm.peerbook import PeerBook
 from node.swarm.report import snapshot
+from node.swarm.stirring import Stirring
 from node.transport.daemon import P2pdTransport
 from node.transport.faults import PortInUse
 from node.transport.index import Index
@@ -87,6 +88,7 @@ class Swarm:
                 dice=SystemRandom(),
                 software=_AUTORESEARCH,
                 told=self._note,
+                stirred=Stirring(self.store.path),
             )
             await self._until(ended)
         finally:

@@ -42,6 +42,7 @@ class Peer:
         dice: Random,
         software: str = "",
         told: Callable[[list[Record]], None] = lambda records: None,
+        stirred: Callable[[], bool] = lambda: True,
     ) -> None:
         self.book = book
         self.replica = Replica(store, off)
@@ -49,7 +50,9 @@ class Peer:
         self.neighbours = Neighbours(
             transport, self.replica, book, self.budgets, wall_ms=wall_ms, dice=dice, software=software
         )
-        self.herald = Herald(transport, store, self.replica, self.neighbours, wall_ms=wall_ms, told=told)
+        self.herald = Herald(
+            transport, store, self.replica, self.neighbours, wall_ms=wall_ms, told=told, stirred=stirred
+        )
         self.replica.given = self._given
         self._transport = transport
         self._software = software

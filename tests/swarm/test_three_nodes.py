@@ -143,7 +143,6 @@ def test_leave_says_good_bye_and_status_and_doctor_say_who_is_there(nodes: list[
 
 def test_a_node_that_only_serves_keeps_the_memory_for_others(nodes: list[Node]) -> None:
     ada, bob, cyd = nodes
-    bob.home.mkdir()
     bob.run("config", "set", "research", "off")
     ada.join("--name", "ada")
     wait_for(lambda: results(ada), "a result")

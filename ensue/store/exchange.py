@@ -23,6 +23,8 @@ SOURCES_REMEMBERED_MAX = 20_000
 WITH_SOURCES = ("result", "claim", "hypothesis")
 """Kinds whose bodies name a script."""
 
+_NAMING = "SELECT r.no, n.name, r.id, plain(r.raw, r.form) FROM records r JOIN names n ON n.no = r.kind"
+
 Key = tuple[int, bytes]
 """The place of a record in its author's log: sequence number, and id, which orders forks."""
 
@@ -135,11 +137,14 @@ class Exchange:
 
     def named(self, after: int, limit: int) -> tuple[list[Named], int]:
         """Returns what the next `limit` rows after row `after` name and is not here, and the last row looked at."""
-        rows = self._database.rows(
-            "SELECT r.no, n.name, r.id, plain(r.raw, r.form) FROM records r JOIN names n ON n.no = r.kind"
-            " WHERE r.no > ? ORDER BY r.no LIMIT ?",
-            (after, limit),
-        )
+        rows = self._database.rows(f"{_NAMING} WHERE r.no > ? ORDER BY r.no LIMIT ?", (after, limit))
+        return self._wanted(rows), rows[-1][0] if rows else after
+
+    def named_by(self, numbers: Sequence[int]) -> list[Named]:
+        """Returns what the rows of these numbers name and is not here, by all that is known of their parents now."""
+        return self._wanted([row for rows in self._parts(f"{_NAMING} WHERE r.no IN", numbers) for row in rows])
+
+    def _wanted(self, rows: Sequence[Row]) -> list[Named]:
         bodies = [(no, key, _names(raw)) for no, kind, key, raw in rows if kind in WITH_SOURCES]
         for _, key, (source, _) in bodies:
             self._remember(bytes(key), source)
@@ -150,7 +155,7 @@ class Exchange:
         absent = self.lacking_blobs(named)
         parents = self._sources_of([parent for key in absent if (parent := named[key][1]) is not None])
         wanted = [Named(named[key][0], key, parents.get(named[key][1] or b"")) for key in absent]
-        return sorted(wanted, key=lambda one: one.no), rows[-1][0] if rows else after
+        return sorted(wanted, key=lambda one: one.no)
 
     def packed(self, sha: bytes) -> Packed | None:
         """Returns a blob as it is kept here, None if it is not; what it unpacks to is not checked."""

@@ -1,17 +1,17 @@
 """Tells by a look at its files whether anybody may have written to the replica, at a hundredth of a question's cost.
 
-Left out: what was written. A file's time moves in steps of some milliseconds, so a file that was changed just now may
-have been changed once more; and now and then the answer is yes whatever the files say. Rejected: inotify, which is
-Linux's alone and tells of each page.
+Left out: what was written. What is written to a file can be asked for only when it is on the disk, which may be much
+later, so the answer is yes for a while after each change; and now and then whatever the files say. Rejected: inotify,
+which is Linux's alone, tells of each page, and just as early.
 """
 
 import os
 import time
 from pathlib import Path
 
-SETTLED_NS = 50_000_000
-"""How old a change must be until a second one would show."""
-ANYWAY_NS = 1_000_000_000
+SETTLED_NS = 1_000_000_000
+"""How long a wait for the disk may take."""
+ANYWAY_NS = 2_000_000_000
 """How long "no" may be said at a stretch."""
 
 

@@ -48,6 +48,7 @@ class Replica:
         self._turn = asyncio.Lock()
         self._writing = asyncio.Lock()
         self._noted: str | None = None
+        self._based_upto = 0
         self.given: Callable[[Sequence[str]], None] = lambda ids: None
         """Called with the ids of new records that were handed over, and that nobody else has."""
 
@@ -94,7 +95,14 @@ class Replica:
             if recheck and (held := self.sources.held()):
                 absent = set(await self.off(exchange.lacking_blobs, held))
                 self.sources.got(key for key in held if key not in absent)
+                await self._base()
         return self.sources
+
+    async def _base(self) -> None:
+        """Looks again for what scripts were made from: a record may come before that of its parent."""
+        if self.sources.upto != self._based_upto and (loose := self.sources.baseless()):
+            self.sources.add(await self.off(self.store.exchange.named_by, loose), self.sources.upto)
+            self._based_upto = self.sources.upto
 
     async def _resume(self) -> None:
         """Begins where an earlier start ended, if its note speaks of this file."""

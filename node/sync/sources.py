@@ -53,6 +53,10 @@ class Sources:
         """Notes those that a peer did not have."""
         self._absent.update((key, None) for key in keys if key in self._missing)
 
+    def baseless(self) -> list[int]:
+        """Returns the rows that name a missing script of which it is not known what it was made from."""
+        return [no for base, no in self._missing.values() if base is None]
+
     def held(self) -> list[bytes]:
         """Returns all missing ones."""
         return list(self._missing)

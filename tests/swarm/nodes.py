@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
 import measured
 
 from ensue.genesis import Genesis

@@ -1,5 +1,6 @@
 """The reads that sync is made of: bounded, in order, sound."""
 
+import asyncio
 import sqlite3
 
 import pytest
@@ -80,6 +81,21 @@ def test_scripts_are_named_with_what_they_were_made_from_until_they_are_here(tmp
         assert [one.no for one in named] == sorted(one.no for one in named)
         here.store.ingest([], scripts)
         assert len(here.store.exchange.named(0, 100)[0]) == 1
+
+
+def test_what_a_script_was_made_from_is_known_once_the_parents_record_is_here(tmp_path):
+    scripts = chain_of_scripts(3)
+    log, (first, second, third) = lineage(scripts), (bytes.fromhex(script.sha256) for script in scripts)
+
+    async def main(here):
+        here.store.ingest(raws(log[1:]))
+        await here.missing(recheck=True)  # as when another node asks while records are still coming
+        here.store.ingest(raws(log[:1]))
+        sources = await here.missing(recheck=True)
+        assert sources.in_order([third, second, first]) == [(first, None), (second, first), (third, second)]
+
+    with stores(tmp_path, "here") as (here,):
+        asyncio.run(main(here))
 
 
 def test_blobs_are_given_as_they_are_packed(tmp_path):

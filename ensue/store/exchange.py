@@ -39,11 +39,15 @@ class Numbered(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A script that the record in row `no` names, and the script that it was made from; hashes."""
+    """A script that the record in row `no` names, and the script that it was made from; hashes.
+
+    `waits`: what it was made from will be known when the record of its parent is here.
+    """
 
     no: int
     source: bytes
     base: bytes | None
+    waits: bool = False
 
 
 class Packed(NamedTuple):
@@ -154,7 +158,10 @@ class Exchange:
                 named[source] = no, parent  # of several records one that says what the script was made from
         absent = self.lacking_blobs(named)
         parents = self._sources_of([parent for key in absent if (parent := named[key][1]) is not None])
-        wanted = [Named(named[key][0], key, parents.get(named[key][1] or b"")) for key in absent]
+        wanted = []
+        for key in absent:
+            no, parent = named[key]
+            wanted.append(Named(no, key, parents.get(parent or b""), parent is not None and parent not in parents))
         return sorted(wanted, key=lambda one: one.no)
 
     def packed(self, sha: bytes) -> Packed | None:

@@ -100,7 +100,7 @@ class Replica:
 
     async def _base(self) -> None:
         """Looks again for what scripts were made from: a record may come before that of its parent."""
-        if self.sources.upto != self._based_upto and (loose := self.sources.baseless()):
+        if self.sources.upto != self._based_upto and (loose := self.sources.waiting()):
             self.sources.add(await self.off(self.store.exchange.named_by, loose), self.sources.upto)
             self._based_upto = self.sources.upto
 

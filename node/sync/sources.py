@@ -24,6 +24,7 @@ class Sources:
         """The row up to which records were looked at."""
         self.tree = Tree()
         self._missing: dict[bytes, tuple[bytes | None, int]] = {}
+        self._waiting: dict[bytes, int] = {}
         self._absent: dict[bytes, None] = {}
 
     def has_room(self) -> bool:
@@ -34,18 +35,23 @@ class Sources:
 
     def add(self, named: Iterable[Named], upto: int) -> None:
         """Takes in what the rows up to `upto` name and is missing."""
-        for no, source, base in named:
+        for no, source, base, waits in named:
             if source not in self._missing:
                 self.tree.put(source, 1, source)
-            elif base is None or self._missing[source][0] is not None:
-                continue
-            self._missing[source] = base, no
+                self._missing[source] = base, no
+            elif base is not None and self._missing[source][0] is None:
+                self._missing[source] = base, no
+            if self._missing[source][0] is not None:
+                self._waiting.pop(source, None)
+            elif waits:
+                self._waiting[source] = no
         self.upto = max(self.upto, upto)
 
     def got(self, keys: Iterable[bytes]) -> None:
         """Removes those that have come."""
         for key in keys:
             self._absent.pop(key, None)
+            self._waiting.pop(key, None)
             if self._missing.pop(key, None) is not None:
                 self.tree.drop(key)
 
@@ -53,9 +59,9 @@ class Sources:
         """Notes those that a peer did not have."""
         self._absent.update((key, None) for key in keys if key in self._missing)
 
-    def baseless(self) -> list[int]:
-        """Returns the rows that name a missing script of which it is not known what it was made from."""
-        return [no for base, no in self._missing.values() if base is None]
+    def waiting(self) -> list[int]:
+        """Returns the rows that name a missing script and a parent whose record was not here."""
+        return list(self._waiting.values())
 
     def held(self) -> list[bytes]:
         """Returns all missing ones."""

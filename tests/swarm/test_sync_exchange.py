@@ -88,7 +88,8 @@ def test_what_a_script_was_made_from_is_known_once_the_parents_record_is_here(tm
     log, (first, second, third) = lineage(scripts), (bytes.fromhex(script.sha256) for script in scripts)
 
     async def main(here):
-        here.store.ingest(raws(log[1:]))
+        again = bodies.record(1, 1, "result", bodies.result(source=scripts[1].sha256, parent=None))
+        here.store.ingest(raws([again, *log[1:]]))
         await here.missing(recheck=True)  # as when another node asks while records are still coming
         here.store.ingest(raws(log[:1]))
         sources = await here.missing(recheck=True)

@@ -84,7 +84,7 @@ def test_the_loser_turns_away_waits_and_builds_on_what_the_winner_found(tmp_path
             assert gone.body["target"] == claim.id
             assert "another node was first" in gone.body["reason"]
             waiting = wait_for(
-                lambda: (json.loads(store.local_get("node") or "{}")).get("phase", "").startswith("another")
+                lambda: (json.loads(store.local_get("node") or "{}")).get("phase", "").endswith("elsewhere")
             )
             assert waiting
             assert len(list(store.records(kind="claim"))) == 2

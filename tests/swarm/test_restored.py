@@ -27,7 +27,7 @@ def own(node: Node, author: str) -> list[int]:
     return node.read(lambda store: [one.seq for one in store.records(author=author)])
 
 
-@pytest.mark.parametrize("restored", ["old back-up", "key alone"])
+@pytest.mark.parametrize("restored", ["old back-up", pytest.param("key alone", marks=pytest.mark.soak)])
 def test_it_goes_on_beyond_what_anybody_knows(nodes: list[Node], tmp_path: Path, restored: str) -> None:
     ada, bob = nodes
     ada.join("--name", "ada")

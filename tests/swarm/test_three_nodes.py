@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections import Counter
@@ -9,15 +10,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nodes import Node, wait_for
+from nodes import TINY, Node, wait_for
 
 EACH = 3
-AT_REST_S = 4.0
+AT_REST_S = 5.0
+TRAINS_S = 2.0
 
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[list[Node]]:
-    made = [Node(tmp_path / name) for name in ("ada", "bob", "cyd")]
+    yield from _nodes(tmp_path, TINY)
+
+
+@pytest.fixture
+def unhurried(tmp_path: Path) -> Iterator[list[Node]]:
+    """Nodes whose experiments take longer than the news of a claim, as all real ones do."""
+    track = tmp_path / "unhurried"
+    shutil.copytree(TINY, track)
+    script = (TINY / "baseline.py").read_text()
+    waits = script.replace("    counts = np.full(", f"    __import__('time').sleep({TRAINS_S})\n    counts = np.full(")
+    assert waits != script
+    (track / "baseline.py").write_text(waits)
+    yield from _nodes(tmp_path, track)
+
+
+def _nodes(folder: Path, track: Path) -> Iterator[list[Node]]:
+    made = [Node(folder / name, track=track) for name in ("ada", "bob", "cyd")]
     yield made
     for node in made:
         if node.process is not None and node.process.poll() is None:
@@ -45,8 +63,8 @@ def peer_id(node: Node) -> str:
 
 
 @pytest.mark.slow
-def test_three_nodes_share_one_memory_and_divide_the_work(nodes: list[Node]) -> None:
-    ada, bob, cyd = nodes
+def test_three_nodes_share_one_memory_and_divide_the_work(unhurried: list[Node]) -> None:
+    nodes = ada, bob, cyd = unhurried
     ada.join("--name", "ada")
     wait_for(lambda: results(ada), "ada's first result")
     line = ada.invite()

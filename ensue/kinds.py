@@ -25,6 +25,10 @@ TEXT_CHARS_MAX = 2000
 CHANGES_MAX = 32
 EVIDENCE_MAX = 32
 CHECKS_MAX = 32
+URL_CHARS_MAX = 200
+NODES_MAX = 64
+"""Node keys that one statement about an account names."""
+VERIFIERS_MAX = 64
 
 
 def _plain(text: str) -> str:
@@ -36,7 +40,10 @@ def _plain(text: str) -> str:
     return text
 
 
+PEER_ID_CHARS_MAX = 64
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+PeerId = Annotated[str, StringConstraints(pattern=r"^12D3Koo[1-9A-HJ-NP-Za-km-z]+$", max_length=PEER_ID_CHARS_MAX)]
+Signature = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_CHARS_MAX), AfterValidator(_plain)]
 Name = Annotated[str, StringConstraints(max_length=AGENT_CHARS_MAX), AfterValidator(_plain)]
 Software = Annotated[str, StringConstraints(max_length=SOFTWARE_CHARS_MAX), AfterValidator(_plain)]
@@ -182,12 +189,101 @@ class Retraction(Body):
     reason: Annotated[str, StringConstraints(max_length=REASON_CHARS_MAX)]
 
 
+class Delegation(Body):
+    """The author, a node key, speaks for an account; the account's signature says that it may (statements)."""
+
+    account: PeerId
+    signature: Signature
+
+
+class Revocation(Body):
+    """An account takes its word from a node: what that signed after number `last_seq` is void. Anyone may carry it."""
+
+    account: PeerId
+    node: PeerId
+    last_seq: Count
+    reason: Annotated[str, StringConstraints(max_length=REASON_CHARS_MAX)] = ""
+    signature: Signature
+
+
+class Head(Body):
+    """How far the log of a node goes."""
+
+    node: PeerId
+    last_seq: Count
+
+
+class Superseded(Body):
+    """The account that held an address before, and up to where its nodes' records still count for it."""
+
+    account: PeerId
+    heads: Annotated[list[Head], Field(max_length=NODES_MAX)] = []
+
+
+class Credential(Body):
+    """A verifier's word that an account confirmed an e-mail address, of which only a keyed digest is told."""
+
+    account: PeerId
+    address: Sha256
+    expires_ms: Count
+    nodes: Annotated[list[PeerId], Field(max_length=NODES_MAX)] = []
+    request: Sha256
+    supersedes: Superseded | None = None
+
+
+class Verifier(Body):
+    """Where a verifier is reached, and who runs it, in its own words."""
+
+    url: Annotated[str, StringConstraints(max_length=URL_CHARS_MAX), AfterValidator(_plain)]
+    name: Label
+    contact: Annotated[str, StringConstraints(max_length=URL_CHARS_MAX), AfterValidator(_plain)] = ""
+
+
+class Ended(Body):
+    """A verifier that is no longer asked; its credentials up to number `last_seq` of its log still count."""
+
+    verifier: PeerId
+    last_seq: Count
+
+
+class QuorumSignature(Body):
+    """One signature under a quorum's statement."""
+
+    verifier: PeerId
+    signature: Signature
+
+
+class Quorum(Body):
+    """The next set of trusted verifiers, signed by more than half of those in force. Anyone may carry it."""
+
+    epoch: Annotated[int, Field(ge=1, le=INTEGER_MAX)]
+    previous: Sha256
+    verifiers: Annotated[list[PeerId], Field(min_length=1, max_length=VERIFIERS_MAX)]
+    needed: Annotated[int, Field(ge=1, le=VERIFIERS_MAX)]
+    ended: Annotated[list[Ended], Field(max_length=VERIFIERS_MAX)] = []
+    signatures: Annotated[list[QuorumSignature], Field(min_length=1, max_length=VERIFIERS_MAX)]
+
+    @model_validator(mode="after")
+    def _each_once(self) -> "Quorum":
+        gone = [one.verifier for one in self.ended]
+        if len({*self.verifiers, *gone}) != len(self.verifiers) + len(gone):
+            raise ValueError("names a verifier twice")
+        if self.needed > len(self.verifiers):
+            raise ValueError("needs more verifiers than there are")
+        return self
+
+
 KINDS: dict[str, type[Body]] = {
     "claim": Claim,
     "result": Result,
     "hypothesis": Hypothesis,
     "insight": Insight,
     "retraction": Retraction,
+    "delegation": Delegation,
+    "revocation": Revocation,
+    "credential": Credential,
+    "verifier": Verifier,
+    "quorum": Quorum,
 }
 
 

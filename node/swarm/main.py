@@ -113,6 +113,8 @@ class Swarm:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            with contextlib.suppress(StoreError):
+                self.peer.received.save(self.store)
             with contextlib.suppress(TransportError, TimeoutError):
                 if self._index is not None:
                     async with asyncio.timeout(LEAVE_TIMEOUT_S):
@@ -163,6 +165,7 @@ class Swarm:
         document = await snapshot(self.peer, self.store, await self._transport.addresses(), reach, wall_ms())
         self._last = document
         await asyncio.to_thread(status.write, self.store, document)
+        await asyncio.to_thread(self.peer.received.save, self.store)
 
     def _say_good_bye(self) -> None:
         if self._last is not None:

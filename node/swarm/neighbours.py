@@ -309,7 +309,13 @@ class Neighbours:
             if report.problem is not None:
                 _log.info("peer %s: %s", peer, report.problem)
                 return
+        self._note_equal(peer, theirs)
         self.rounds += 1
+
+    def _note_equal(self, peer: str, theirs: wire.Welcome) -> None:
+        received, logs = self._replica.received, self._replica.logs
+        if received is not None and theirs.logs == logs.root()[1] and (own := logs.log(received.author)) is not None:
+            received.has(peer, own.seq)
 
     async def _let_others_fill(self) -> None:
         """Waits while another neighbour fills this replica, so that a fresh node fetches everything once."""

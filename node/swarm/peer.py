@@ -19,6 +19,7 @@ from node.swarm.peerbook import PeerBook
 from node.sync import wire
 from node.sync.answer import answer
 from node.sync.budget import Budgets
+from node.sync.received import Received
 from node.sync.replica import Off, Replica
 from node.transport.ports import Stream, Transport
 
@@ -54,18 +55,23 @@ class Peer:
             transport, store, self.replica, self.neighbours, wall_ms=wall_ms, told=told, stirred=stirred
         )
         self.replica.given = self._given
+        self.received = self.replica.received = Received(transport.peer_id)
         self._transport = transport
         self._software = software
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Answers, meets, tells and hears until cancelled; a full disk or a busy replica is waited out."""
+        await self._patiently(self._resume)
         await self._patiently(self.replica.current)
         await self._patiently(self._warm)
         await self._transport.serve(wire.PROTOCOL, self._answered)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._patiently(self.neighbours.run))
             group.create_task(self._patiently(self.herald.run))
+
+    async def _resume(self) -> None:
+        await self.replica.off(self.received.resume, self.replica.store)
 
     async def _warm(self) -> None:
         """Loads what taking in a record needs, so that the first one does not wait for it."""

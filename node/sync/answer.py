@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from ensue import blobs
 from ensue.errors import BlobMissing, StoreDamaged, StoreError
-from ensue.identity import peer_id_from_public_key
+from ensue.identity import peer_id_from_public_key, public_key_from_peer_id
 from ensue.store.exchange import Key
 from node.sync import wire
 from node.sync.budget import FLOOD_S, REQUEST_COST_BYTES, STREAMS_MAX, Budget
@@ -54,6 +54,8 @@ async def answer(stream: Stream, replica: Replica, budget: Budget, software: str
             budget.sent(REQUEST_COST_BYTES)
             async for message in _answers(request, replica, budget, software):
                 await _send(stream, budget, message)
+                if isinstance(request, wire.Tails) and isinstance(message, wire.Records):
+                    await _note_received(stream.peer, request, message, replica)
             if budget.cut_off:
                 return
             async with asyncio.timeout(IDLE_TIMEOUT_S):
@@ -153,6 +155,20 @@ def _tails(replica: Replica, request: wire.Tails) -> wire.Records:
         if end is not None:
             return wire.Records(wire.pack_records(raws), at, *end)
     return wire.Records(wire.pack_records(raws), len(request.logs))
+
+
+async def _note_received(peer: str, request: wire.Tails, answer: wire.Records, replica: Replica) -> None:
+    """Notes how far a peer has this node's own log, with what it was sent just now."""
+    received = replica.received
+    if received is None:
+        return
+    own = public_key_from_peer_id(received.author)
+    at = next((at for at, log in enumerate(request.logs) if log.author == own), len(request.logs))
+    if at == len(request.logs) or at > answer.at:
+        return
+    log = (await replica.current()).log(received.author)
+    if log is not None:
+        received.has(peer, log.seq if at < answer.at else min(answer.seq, log.seq))
 
 
 async def _blocks(request: wire.Blocks, replica: Replica) -> wire.BlockList:

@@ -14,6 +14,7 @@ from ensue.blobs import Blob
 from ensue.store import Store
 from ensue.store.exchange import Key
 from ensue.store.reports import IngestReport
+from node.sync.received import Received
 from node.sync.sources import Sources, parsed
 from node.sync.summary import Summaries, span
 
@@ -51,6 +52,8 @@ class Replica:
         self._based_upto = 0
         self.given: Callable[[Sequence[str]], None] = lambda ids: None
         """Called with the ids of new records that were handed over, and that nobody else has."""
+        self.received: Received | None = None
+        """How far peers have this node's own log, where that is kept."""
 
     async def current(self) -> Summaries:
         """Returns the summaries, brought up to date; the first time it reads a row for each record."""

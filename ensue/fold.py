@@ -3,7 +3,8 @@
 Rules: (1) two records of one author with one sequence number freeze that author from that number on; frozen records are
 kept and count for nothing. (2) A retraction counts for records of its own author only, and is final. (3) A result's
 descendants are tainted when it is retracted. (4) A claim is open until its author retracts it or gives a result for it.
-(5) Bests are kept results, neither retracted nor frozen, by value, ties by id.
+(5) Bests are kept results that count, by value, ties by id; official ones once more by themselves. (6) Whose key is
+revoked, whom verifiers vouch for and who may vouch: the rules of people.
 The live tables (store.tables) follow the same rules step by step; this is the short form that they are checked against.
 Rejected: storing a best as a record, which somebody would have to be allowed to write. A claim's expiry is left out,
 since it needs a clock.
@@ -11,18 +12,18 @@ since it needs a clock.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from ensue.errors import InvalidBody
-from ensue.kinds import Body, Claim, Hypothesis, Insight, Result, Retraction, parse_body
+from ensue import people
+from ensue.facts import Fact, fact_of
+from ensue.kinds import Claim, Delegation, Hypothesis, Insight, Result
+from ensue.people import NEVER, Span, Successors, Trust, Vouch, Withdrawal
 from ensue.record import Record
 
 PLACES = {"kept": 0, "discarded": 1}
 """Order on a leaderboard before the value decides: kept, then discarded; every other status comes last."""
 PLACE_UNMEASURED = 2
-
-_NEVER = 2**62  # beyond every sequence number
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,15 @@ class Standing:
     frozen: bool = False
     tainted: bool = False
     """A result of which an ancestor was retracted; it still counts, with a flag."""
+    revoked: bool = False
+    """Its author's account took its word from the key before this record."""
+    official: bool = False
+    """A result that enough trusted verifiers vouch for."""
 
     @property
     def counts(self) -> bool:
         """Whether the record counts."""
-        return not (self.retracted or self.frozen)
+        return not (self.retracted or self.frozen or self.revoked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,19 @@ class State:
     heads: Mapping[str, int]
     """Author to the highest sequence number."""
     frozen: Mapping[str, int]
-    """Author to the sequence number from which nothing counts."""
+    """Author that forked its log to the sequence number from which nothing counts."""
+    revoked: Mapping[str, int]
+    """The same for authors whose account revoked them, where that is lower."""
+    speaks: Mapping[str, tuple[Span, ...]]
+    """Node to the accounts that it speaks for, each with the number from which on."""
+    trusted: people.InForce
     results: Mapping[str, Standing]
     parents: Mapping[str, str]
     """Result to its parent result, where both are here."""
     bests: Mapping[tuple[str, str, str], str]
     """(track, "all" | "class" | "author", name or "") to the best result."""
+    officials: Mapping[tuple[str, str, str], str]
+    """(track, "all" | "class" | "account", name or "") to the best official result."""
     claims: Mapping[str, bool]
     """Claim to whether it is open."""
     hypotheses: Mapping[str, tuple[Standing, int]]
@@ -67,6 +79,10 @@ class State:
         yield from (line("record", key, kind) for key, kind in sorted(self.kinds.items()))
         yield from (line("head", author, seq) for author, seq in sorted(self.heads.items()))
         yield from (line("frozen", author, seq) for author, seq in sorted(self.frozen.items()))
+        yield from (line("revoked", author, seq) for author, seq in sorted(self.revoked.items()))
+        for node, speaks in sorted(self.speaks.items()):
+            yield from (line("speaks", node, start, account) for start, account in speaks)
+        yield line("trusted", self.trusted.epoch, self.trusted.needed, *sorted(self.trusted.verifiers))
         for key, standing in sorted(self.results.items()):
             yield line("result", key, self.parents.get(key, "-"), *marks(standing))
         yield from (line("claim", key, int(is_open)) for key, is_open in sorted(self.claims.items()))
@@ -74,6 +90,7 @@ class State:
             yield line("hypothesis", key, tried, *marks(standing))
         yield from (line("insight", key, *marks(standing)) for key, standing in sorted(self.insights.items()))
         yield from (line("best", *scope, key) for scope, key in sorted(self.bests.items()))
+        yield from (line("official", *scope, key) for scope, key in sorted(self.officials.items()))
         yield from (line("count", *group, number) for group, number in sorted(self.counts.items()))
 
     def digest(self) -> str:
@@ -87,9 +104,15 @@ def line(*parts: str | int) -> str:
     return "\t".join((",".join(str(len(text)) for text in texts), *texts))
 
 
-def marks(standing: Standing) -> tuple[int, int, int]:
-    """Returns a standing as three numbers."""
-    return int(standing.retracted), int(standing.frozen), int(standing.tainted)
+def marks(standing: Standing) -> tuple[int, int, int, int]:
+    """Returns a standing as four numbers; the second is void_mark's."""
+    void = void_mark(standing.frozen, standing.revoked)
+    return int(standing.retracted), void, int(standing.tainted), int(standing.official)
+
+
+def void_mark(frozen: bool, revoked: bool) -> int:
+    """Returns why a record is void: 1 its author forked its log before it, 2 its key was revoked, 0 it is not."""
+    return 1 if frozen else 2 if revoked else 0
 
 
 def digest_of(lines: Iterable[str]) -> str:
@@ -101,15 +124,8 @@ def digest_of(lines: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-def score(result: Result) -> float | None:
-    """Returns the value so that less is better, or None when nothing was measured."""
-    if result.value is None:
-        return None
-    return (-result.value if result.direction == "max" else result.value) + 0.0  # no -0.0
-
-
-def fold(records: Iterable[Record]) -> State:
-    """Returns the state of a set of records; order and repetition do not matter.
+def fold(records: Iterable[Record], trust: Trust | None = None) -> State:
+    """Returns the state of a set of records in a network founded with `trust`; order and repetition do not matter.
 
     Time is linear in their number, and so is memory, at under 1 kB a record: bodies are not kept.
     """
@@ -117,25 +133,42 @@ def fold(records: Iterable[Record]) -> State:
     known: dict[str, Fact] = {}
     for record in records:
         if record.id not in known:
-            known[record.id] = _fact(record, pool)
-    return fold_facts(known)
+            known[record.id] = fact_of(record, pool)
+    return fold_facts(known, trust)
 
 
-def fold_facts(known: Mapping[str, "Fact"]) -> State:
+def fold_facts(known: Mapping[str, Fact], trust: Trust | None = None) -> State:
     """Returns the state of a set of records, of which the facts are given by id."""
     frozen = _frozen(known.values())
-    retracted = set(_retracted(known, frozen))
+    speaks, void = _spoken(known.values(), frozen)
+    revoked = {author: seq for author, seq in void.items() if seq < frozen.get(author, NEVER)}
+    retracted = set(_retracted(known, void))
+    trusted = people.in_force(
+        trust or Trust(), (one.says for one in known.values() if isinstance(one.says, Successors))
+    )
+    covers = _covers(known, void, retracted, trusted)
 
     def standing(key: str, tainted: bool = False) -> Standing:
         fact = known[key]
-        return Standing(key in retracted, fact.seq >= frozen.get(fact.author, _NEVER), tainted)
+        forked = fact.seq >= frozen.get(fact.author, NEVER)
+        return Standing(key in retracted, forked, tainted, not forked and fact.seq >= void.get(fact.author, NEVER))
+
+    def judged(key: str, tainted: bool) -> Standing:
+        fact, found = known[key], standing(key, tainted)
+        account = people.account_at(speaks.get(fact.author, ()), fact.seq) if found.counts else None
+        passes = account in covers and people.is_official(
+            covers[account], trusted.needed, fact.author, fact.seq, fact.time_ms
+        )
+        return replace(found, official=True) if passes else found
 
     results = {key: fact for key, fact in known.items() if fact.role is Result}
     parents = {key: fact.parent for key, fact in results.items() if fact.parent is not None and fact.parent in results}
     tainted = _tainted(retracted & results.keys(), parents)
-    standings = {key: standing(key, key in tainted) for key in results}
+    standings = {key: judged(key, key in tainted) for key in results}
     counting = {key: fact for key, fact in results.items() if standings[key].counts}
-    answered = {fact.claim for key, fact in results.items() if not standings[key].frozen and _answers(fact, known)}
+    answered = {
+        fact.claim for key, fact in results.items() if fact.seq < void.get(fact.author, NEVER) and _answers(fact, known)
+    }
     tried = Counter(
         known[fact.claim].hypothesis for fact in counting.values() if fact.claim is not None and _answers(fact, known)
     )
@@ -146,53 +179,24 @@ def fold_facts(known: Mapping[str, "Fact"]) -> State:
         kinds={key: fact.kind for key, fact in known.items()},
         heads=heads,
         frozen=frozen,
+        revoked=revoked,
+        speaks=speaks,
+        trusted=trusted,
         results=standings,
         parents=parents,
-        bests=_bests(counting),
+        bests=_bests(counting, lambda fact: (("class", fact.hardware_class), ("author", fact.author))),
+        officials=_bests(
+            {key: fact for key, fact in counting.items() if standings[key].official},
+            lambda fact: (
+                ("class", fact.hardware_class),
+                ("account", people.account_at(speaks[fact.author], fact.seq) or ""),
+            ),
+        ),
         claims={key: standing(key).counts and key not in answered for key, fact in known.items() if fact.role is Claim},
         hypotheses={key: (standing(key), tried[key]) for key, fact in known.items() if fact.role is Hypothesis},
         insights={key: standing(key) for key, fact in known.items() if fact.role is Insight},
         counts=Counter((fact.track, fact.author, fact.status) for fact in counting.values()),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """What the rules need of a record; `role` is None where the kind is unknown or the body breaks its rules."""
-
-    author: str
-    seq: int
-    kind: str
-    role: type[Body] | None
-    track: str = ""
-    status: str = ""
-    score: float | None = None
-    hardware_class: str = ""
-    claim: str | None = None
-    parent: str | None = None
-    hypothesis: str | None = None
-    target: str | None = None
-
-
-def _fact(record: Record, pool: dict[str, str]) -> Fact:
-    def shared(text: str) -> str:
-        return pool.setdefault(text, text)
-
-    try:
-        body = parse_body(record.kind, record.body)
-    except InvalidBody:
-        body = None  # kept like a kind that is unknown
-    author, kind = shared(record.author), shared(record.kind)
-    if isinstance(body, Result):
-        return Fact(
-            *(author, record.seq, kind, Result, shared(body.track), shared(body.status), score(body)),
-            *(shared(body.hardware_class), body.claim, body.parent),
-        )
-    if isinstance(body, Claim):
-        return Fact(author, record.seq, kind, Claim, hypothesis=body.hypothesis)
-    if isinstance(body, Retraction):
-        return Fact(author, record.seq, kind, Retraction, target=body.target)
-    return Fact(author, record.seq, kind, None if body is None else type(body))
 
 
 def _answers(result: Fact, known: Mapping[str, Fact]) -> bool:
@@ -210,11 +214,53 @@ def _frozen(facts: Iterable[Fact]) -> dict[str, int]:
     return frozen
 
 
-def _retracted(known: Mapping[str, Fact], frozen: Mapping[str, int]) -> Iterator[str]:
+def _spoken(facts: Iterable[Fact], frozen: Mapping[str, int]) -> tuple[dict[str, tuple[Span, ...]], dict[str, int]]:
+    """Returns for whom each node speaks, and from which number on each author's records are void."""
+    delegations: dict[str, list[Span]] = {}
+    revoked: dict[tuple[str, str], int] = {}
+    for fact in facts:
+        if fact.role is Delegation and isinstance(fact.says, str):
+            delegations.setdefault(fact.author, []).append((fact.seq, fact.says))
+        elif isinstance(fact.says, Withdrawal):
+            place = fact.says.node, fact.says.account
+            revoked[place] = min(fact.says.last_seq, revoked.get(place, NEVER))
+    speaks, void = {}, dict(frozen)
+    for node, made in delegations.items():
+
+        def revoked_after(account: str, node: str = node) -> int:
+            return revoked.get((node, account), NEVER)
+
+        speaks[node], void_from = people.spans(made, frozen.get(node, NEVER), revoked_after)
+        if void_from < NEVER:
+            void[node] = void_from
+    return {node: found for node, found in speaks.items() if found}, void
+
+
+def _covers(
+    known: Mapping[str, Fact], void: Mapping[str, int], retracted: set[str], trusted: people.InForce
+) -> dict[str | None, tuple[people.Cover, ...]]:
+    """Returns what covers the records of each account that a counting credential names."""
+    vouches = [
+        fact.says
+        for key, fact in known.items()
+        if isinstance(fact.says, Vouch) and key not in retracted and fact.seq < void.get(fact.author, NEVER)
+    ]
+    by_address: dict[tuple[str, str], list[Vouch]] = {}
+    addresses: dict[str, set[tuple[str, str]]] = {}
+    for one in vouches:
+        by_address.setdefault((one.verifier, one.address), []).append(one)
+        addresses.setdefault(one.account, set()).add((one.verifier, one.address))
+    return {
+        account: people.covers_of(account, (one for place in places for one in by_address[place]), trusted)
+        for account, places in addresses.items()
+    }
+
+
+def _retracted(known: Mapping[str, Fact], void: Mapping[str, int]) -> Iterator[str]:
     for fact in known.values():
         if fact.target is not None and fact.target in known:
             own = known[fact.target].author == fact.author
-            if own and fact.seq < frozen.get(fact.author, _NEVER):
+            if own and fact.seq < void.get(fact.author, NEVER):
                 yield fact.target
 
 
@@ -232,12 +278,14 @@ def _tainted(retracted: Iterable[str], parents: Mapping[str, str]) -> set[str]:
     return tainted
 
 
-def _bests(counting: Mapping[str, Fact]) -> dict[tuple[str, str, str], str]:
+def _bests(
+    counting: Mapping[str, Fact], scopes: Callable[[Fact], Iterable[tuple[str, str]]]
+) -> dict[tuple[str, str, str], str]:
     found: dict[tuple[str, str, str], tuple[float, str]] = {}
     for key, fact in counting.items():
         if fact.status != "kept" or fact.score is None:
             continue
-        for scope, name in (("all", ""), ("class", fact.hardware_class), ("author", fact.author)):
+        for scope, name in (("all", ""), *scopes(fact)):
             place = (fact.track, scope, name)
             found[place] = min((fact.score, key), found.get(place, (fact.score, key)))
     return {place: key for place, (_, key) in found.items()}

@@ -45,11 +45,13 @@ _NO_ROOM = {sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP}
 class Database:
     """One connection to one file, usable from several threads, one at a time.
 
+    `application_id` stands in the file's header and says whose file it is; every program but this one leaves it at 0.
     Every method raises DiskFull, StoreDamaged or StoreError instead of an error of sqlite3.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, application_id: int = APPLICATION_ID) -> None:
         self.path = path
+        self._application_id = application_id
         self._lock = threading.RLock()
         with _explained(path):
             self._connection = sqlite3.connect(
@@ -71,7 +73,7 @@ class Database:
         with self.snapshot():  # both answers from one state: another process may be creating the tables
             empty = not self.rows("SELECT 1 FROM sqlite_schema LIMIT 1")
             mark = self.pragma("application_id")
-        if mark != APPLICATION_ID and not (empty and mark == 0):
+        if mark != self._application_id and not (empty and mark == 0):
             raise ForeignFile(f"{self.path} is no replica of ours: move it away or choose another home.")
 
     def _use_wal(self) -> None:

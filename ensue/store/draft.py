@@ -1,16 +1,18 @@
 """A record before it is signed, and what is stored with it.
 
-Left out: signing and storing (store). Apart from the store so that whoever only reads does without the bodies' models.
+Left out: storing (store). Apart from the store so that whoever only reads does without the bodies' models.
 Rejected: giving a number already here; it is taken in the transaction that stores the record.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ensue.blobs import Blob
 from ensue.errors import InvalidBody
-from ensue.record import Record
+from ensue.identity import Identity
+from ensue.record import Record, sign
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -44,3 +46,15 @@ def checked_body(draft: Draft) -> "tuple[dict[str, Any], Body]":
     if parsed is None:
         raise InvalidBody(f"There is no kind of record named {draft.kind!r}: use one of {', '.join(KINDS)}.")
     return fields, parsed
+
+
+def signed(
+    identity: Identity, network: str, seq: int, prev: str | None, kind: str, fields: dict[str, Any], parsed: "Body"
+) -> Record:
+    """Returns a record of now; raises BadSignature where its body bears a false statement, and RecordTooLarge."""
+    from ensue.facts import checked
+
+    time_ms = time.time_ns() // 1_000_000
+    record = sign(identity, network=network, seq=seq, prev=prev, time_ms=time_ms, kind=kind, body=fields)
+    checked(record, parsed)
+    return record

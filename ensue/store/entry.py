@@ -7,14 +7,15 @@ than to make.
 
 from typing import NamedTuple
 
-from ensue.errors import InvalidBody
-from ensue.fold import PLACE_UNMEASURED, PLACES, score
-from ensue.kinds import Body, Claim, Hypothesis, Insight, Result, Retraction, parse_body
+from ensue.facts import said, score
+from ensue.fold import PLACE_UNMEASURED, PLACES
+from ensue.kinds import Body, Claim, Hypothesis, Insight, Result, Retraction, Verifier
+from ensue.people import Plain, plain
 from ensue.record import Record
 from ensue.search import folded
 from ensue.store.rows import experiment_number
 
-RESULT, CLAIM, TEXT, RETRACTION, UNKNOWN = range(5)
+RESULT, CLAIM, TEXT, RETRACTION, PERSON, UNKNOWN = range(6)
 """Roles: which live table a record goes to. UNKNOWN has none: its kind is unknown or its body breaks the rules."""
 
 
@@ -44,6 +45,9 @@ class Entry(NamedTuple):
     ttl_s: int = 0
     text: str = ""
     """What a search may find, folded."""
+    time_ms: int = 0
+    """When by its author's clock; of results and of what is said about people."""
+    says: Plain = None
 
 
 def entry(record: Record, body: Body | None, form: int, packed: bytes) -> Entry:
@@ -59,6 +63,7 @@ def entry(record: Record, body: Body | None, form: int, packed: bytes) -> Entry:
             place=PLACES.get(body.status, PLACE_UNMEASURED),
             score=score(body),
             text=folded(body.description),
+            time_ms=record.time_ms,
         )
     if isinstance(body, Claim):
         return Entry(
@@ -70,15 +75,10 @@ def entry(record: Record, body: Body | None, form: int, packed: bytes) -> Entry:
         return Entry(*head, TEXT, form, packed, body.track, text=folded(body.text))
     if isinstance(body, Retraction):
         return Entry(*head, RETRACTION, form, packed, target=_unhex(body.target))
+    says = said(record, body)
+    if says is not None or isinstance(body, Verifier):
+        return Entry(*head, PERSON, form, packed, time_ms=record.time_ms, says=plain(says))
     return Entry(*head, UNKNOWN, form, packed)
-
-
-def lenient_body(record: Record) -> Body | None:
-    """Returns a record's body as a model; None when its kind is unknown or it breaks its rules, as in the fold."""
-    try:
-        return parse_body(record.kind, record.body)
-    except InvalidBody:
-        return None
 
 
 def _unhex(text: str | None) -> bytes | None:

@@ -12,15 +12,17 @@ from contextlib import closing
 from pathlib import Path
 
 from ensue.errors import BlobMissing, RecordError, StoreDamaged
+from ensue.facts import understood
 from ensue.record import decode
 from ensue.store.database import Database, Row
-from ensue.store.entry import Entry, entry, lenient_body
+from ensue.store.entry import Entry, entry
 from ensue.store.intake import Intake
 from ensue.store.notes import Notes
 from ensue.store.reports import InspectionReport
 from ensue.store.schema import DERIVATION, LIVE_TABLES, migrate
 from ensue.store.shelf import VERBATIM, Shelf
 from ensue.store.tables import Tables
+from ensue.store.trusted import TRUST_KEY
 from ensue.store.vault import Vault
 from ensue.store.wordindex import last_indexed
 
@@ -118,7 +120,9 @@ def _wrong_tables(database: Database, network: str) -> tuple[str, ...]:
         names = database.rows("SELECT no, name FROM names")
         with fresh.write():
             fresh.run_many("INSERT INTO names(no, name) VALUES (?, ?)", names)
-            tables = Tables(fresh)
+            founded = database.rows("SELECT key, value FROM meta WHERE key = ?", (TRUST_KEY,))
+            fresh.run_many("INSERT INTO meta(key, value) VALUES (?, ?)", founded)
+            tables = Tables(fresh, network)
             tables.word_index.deferred = sys.maxsize
             intake = Intake(fresh, tables, Shelf(fresh), network)
             for batch in _entries(database, network):
@@ -140,7 +144,7 @@ def _entries(database: Database, network: str) -> Iterator[list[tuple[int, Entry
     batch: list[tuple[int, Entry]] = []
     for no, raw in _parts(database, "SELECT no, plain(raw, form) FROM records", 0):
         record = decode(raw, network)
-        batch.append((no, entry(record, lenient_body(record), VERBATIM, b"")))
+        batch.append((no, entry(record, understood(record), VERBATIM, b"")))
         if len(batch) == _BATCH:
             yield batch
             batch = []

@@ -1,8 +1,7 @@
-"""Reads the live tables: rankings, standing claims, texts, lineage. Plain functions over a database.
+"""Reads the live tables: results, texts, lineage, figures. Plain functions over a database.
 
-Left out: writing, every rule (fold, tables), and search (finding). Each ranking is one walk along an index, so its cost
-is that of its answer, not of the memory's size. Rejected: one query builder for all, which hides which index a question
-uses.
+Left out: writing, every rule (fold, tables), who leads (rankings), and search (finding). Rejected: one query builder
+for all, which hides which index a question uses.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,104 +25,20 @@ RESULTS_AT_ONCE = 500
 LINEAGE_MAX = 10_000
 """Ancestors, and descendants, that one question about lineage is answered with."""
 
+RECORDED, OFFICIAL = "recorded", "official"
 _BEYOND = 2**62  # every row number
 _RESULT = (
-    "SELECT r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted"
+    "SELECT r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted, x.official"
     " FROM results x JOIN records r ON r.no = x.no "
 )
-_COUNTS = "x.retracted = 0 AND x.frozen = 0"
-_ORDER = " ORDER BY x.place, x.score, x.tie, r.id"
-_NAME = "(SELECT no FROM names WHERE name = ?)"
-
-
-def best(
-    database: Database, track: str, *, hardware_class: str | None = None, author: str | None = None
-) -> ResultRow | None:
-    """Returns the best kept result of a track that counts, within a class or an author's own; None if there is none."""
-    track_no = _number(database, track)
-    if track_no is None:
-        return None
-    if author is not None:
-        firsts = _firsts(database, track_no, ("author", "agent"), _number(database, author))
-        firsts = [row for row in firsts if row[0] == 0]
-        rows = [result(database, min(firsts, key=_order)[3].hex())] if firsts else []
-        return next((row for row in rows if row and hardware_class in (None, row.hardware_class)), None)
-    where, values = f"WHERE x.track = ? AND x.place = 0 AND {_COUNTS}", [track_no]
-    if hardware_class is not None:
-        where += " AND x.class = ?"
-        values.append(_number(database, hardware_class) or 0)
-    found = _results(database, f"{where}{_ORDER} LIMIT 1", values)
-    return found[0] if found else None
-
-
-def ranking(database: Database, track: str, limit: int) -> list[ResultRow]:
-    """Returns the results of a track that count: kept ones by value, then discarded ones by value, then the rest."""
-    return _results(database, f"WHERE x.track = {_NAME} AND {_COUNTS}{_ORDER} LIMIT ?", [track, limit])
-
-
-def ranking_by(database: Database, track: str, by: str, limit: int) -> list[ResultRow]:
-    """Returns the first result of each group in the order of `ranking`; `by` is class, author, account or agent."""
-    number = _number(database, track)
-    if number is None:
-        return []
-    columns = ("class",) if by == "class" else ("author", "agent")
-    firsts = sorted(_firsts(database, number, columns), key=_order)
-    if by in ("author", "account"):
-        firsts = list({row[4]: row for row in reversed(firsts)}.values())[::-1]
-    found = (result(database, row[3].hex()) for row in firsts[:limit])
-    return [row for row in found if row is not None]
-
-
-def groups(database: Database, track: str, by: str) -> list[str]:
-    """Returns the hardware classes ("class") or authors ("author") that have results on a track that count."""
-    number = _number(database, track)
-    keys = [] if number is None else _keys(database, number, (by,))
-    names = (database.row("SELECT name FROM names WHERE no = ?", key) for key in keys)
-    return [str(row[0]) for row in names if row]
-
-
-def _firsts(database: Database, track: int, columns: tuple[str, ...], author: int | None = None) -> list[Row]:
-    """Returns place, score, tie, id and group of the first result of each group, of one author if given."""
-    where = " AND ".join(f"x.{column} = ?" for column in columns)
-    keys = _keys(database, track, columns) if author is None else _agents(database, track, author)
-    rows = (
-        database.row(
-            "SELECT x.place, x.score, x.tie, r.id FROM results x JOIN records r ON r.no = x.no"
-            f" WHERE x.track = ? AND {where} AND {_COUNTS}{_ORDER} LIMIT 1",
-            (track, *key),
-        )
-        for key in keys
-    )
-    return [(*row, *key) for row, key in zip(rows, keys, strict=True) if row is not None]
-
-
-def _order(first: Row) -> tuple[Value, ...]:
-    return first[0], first[1] or 0.0, first[3]
-
-
-def _agents(database: Database, track: int, author: int) -> list[Row]:
-    return database.rows(
-        "SELECT author, agent FROM counts WHERE track = ? AND author = ? GROUP BY agent", (track, author)
-    )
-
-
-def _keys(database: Database, track: int, columns: tuple[str, ...]) -> list[Row]:
-    """Returns the groups of results that count on a track."""
-    if columns == ("class",):
-        first = f"SELECT min(class) FROM results x WHERE track = ?1 AND {_COUNTS}"
-        return database.rows(  # hops along the index from one group to the next
-            f"WITH RECURSIVE keys(key) AS ({first} UNION ALL"
-            f" SELECT ({first} AND class > keys.key) FROM keys WHERE keys.key IS NOT NULL)"
-            " SELECT key FROM keys WHERE key IS NOT NULL",
-            (track,),
-        )
-    names = ", ".join(columns)
-    return database.rows(f"SELECT {names} FROM counts WHERE track = ? GROUP BY {names}", (track,))
+COUNTS = "x.retracted = 0 AND x.frozen = 0"
+ORDER = " ORDER BY x.place, x.score, x.tie, r.id"
+NAME = "(SELECT no FROM names WHERE name = ?)"
 
 
 def result(database: Database, key: str) -> ResultRow | None:
     """Returns the result with this id, whatever its standing; None if there is none."""
-    found = _results(database, "WHERE r.id = ?", [bytes.fromhex(key)])
+    found = matching(database, "WHERE r.id = ?", [bytes.fromhex(key)])
     return found[0] if found else None
 
 
@@ -131,11 +46,11 @@ def results(database: Database, track: str, limit: int | None, author: str | Non
     """Returns the results of a track in order of arrival, whatever their standing; with a limit, the newest."""
     rows_max = -1 if limit is None else limit
     if author is None:
-        return _results(database, f"WHERE x.track = {_NAME} ORDER BY x.no DESC LIMIT ?", [track, rows_max])[::-1]
+        return matching(database, f"WHERE x.track = {NAME} ORDER BY x.no DESC LIMIT ?", [track, rows_max])[::-1]
     rows = database.rows(  # along what the author wrote, whatever it is
-        "SELECT r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted"
+        "SELECT r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted, x.official"
         " FROM records r INDEXED BY records_author CROSS JOIN results x ON x.no = r.no"
-        f" WHERE r.author = {_NAME} AND x.track = {_NAME} ORDER BY r.no DESC LIMIT ?",
+        f" WHERE r.author = {NAME} AND x.track = {NAME} ORDER BY r.no DESC LIMIT ?",
         (author, track, rows_max),
     )
     return [_result_row(database, row) for row in reversed(rows)]
@@ -143,12 +58,11 @@ def results(database: Database, track: str, limit: int | None, author: str | Non
 
 def history(database: Database, track: str) -> Iterator[ResultRow]:
     """Yields the results of a track in order of arrival, without holding a lock in between."""
-    last, where = 0, f"WHERE x.track = {_NAME} AND x.no > ? ORDER BY x.no LIMIT ?"
+    last, where = 0, f"WHERE x.track = {NAME} AND x.no > ? ORDER BY x.no LIMIT ?"
     while rows := database.rows(_RESULT.replace("SELECT ", "SELECT x.no, ") + where, (track, last, RESULTS_AT_ONCE)):
         for _, *row in rows:
             yield _result_row(database, tuple(row))
         last = rows[-1][0]
-
 
 
 def hypotheses(
@@ -194,7 +108,7 @@ def _texts(database: Database, track: str, kind: str, counting: bool, newest: bo
     while rows := database.rows(
         "SELECT x.no, r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen"
         " FROM texts x JOIN records r ON r.no = x.no"
-        f" WHERE x.track = {_NAME} AND x.kind = {_NAME}{f' AND {_COUNTS}' if counting else ''}"
+        f" WHERE x.track = {NAME} AND x.kind = {NAME}{f' AND {COUNTS}' if counting else ''}"
         f" AND x.no {beyond} ? ORDER BY x.no {order} LIMIT {TEXTS_AT_ONCE}",
         (track, kind, last),
     ):
@@ -206,7 +120,7 @@ def tried(database: Database, hypothesis: int) -> int:
     """Returns how many results that count came of claims that name the hypothesis in a row of records."""
     row = database.row(
         "SELECT count(*) FROM claims c JOIN results x ON x.claim = c.no"
-        f" WHERE c.hypothesis = ? AND x.author = c.author AND {_COUNTS}",
+        f" WHERE c.hypothesis = ? AND x.author = c.author AND {COUNTS}",
         (hypothesis,),
     )
     return int(row[0]) if row else 0
@@ -231,12 +145,12 @@ def lineage(database: Database, key: str) -> tuple[list[ResultRow], list[ResultR
 
 def _children(database: Database, key: str) -> list[ResultRow]:
     parent = "(SELECT no FROM records WHERE id = ?)"
-    return _results(database, f"WHERE x.parent = {parent} ORDER BY x.no LIMIT ?", [bytes.fromhex(key), LINEAGE_MAX])
+    return matching(database, f"WHERE x.parent = {parent} ORDER BY x.no LIMIT ?", [bytes.fromhex(key), LINEAGE_MAX])
 
 
 def frozen_from(database: Database, author: str) -> int | None:
     """Returns the number from which an author is frozen, or None."""
-    row = database.row(f"SELECT from_seq FROM frozen WHERE author = {_NAME}", (author,))
+    row = database.row(f"SELECT from_seq FROM frozen WHERE author = {NAME}", (author,))
     return int(row[0]) if row else None
 
 
@@ -246,16 +160,16 @@ def stats(database: Database, track: str) -> Stats:
     by_author: dict[str, dict[str, int]] = {}
     for author, status, number in database.rows(
         "SELECT a.name, s.name, sum(x.number) FROM counts x JOIN names a ON a.no = x.author"
-        f" JOIN names s ON s.no = x.status WHERE x.track = {_NAME} GROUP BY 1, 2 ORDER BY 1, 2",
+        f" JOIN names s ON s.no = x.status WHERE x.track = {NAME} GROUP BY 1, 2 ORDER BY 1, 2",
         (track,),
     ):
         by_status[status] = by_status.get(status, 0) + number
         by_author.setdefault(author, {})[status] = number
-    waiting = database.row(f"SELECT count(*) FROM claims WHERE track = {_NAME} AND open = 1", (track,))
+    waiting = database.row(f"SELECT count(*) FROM claims WHERE track = {NAME} AND open = 1", (track,))
     texts: dict[str, int] = dict(
         database.rows(
             "SELECT k.name, count(*) FROM texts x JOIN names k ON k.no = x.kind"
-            f" WHERE x.track = {_NAME} AND {_COUNTS} GROUP BY 1",
+            f" WHERE x.track = {NAME} AND {COUNTS} GROUP BY 1",
             (track,),
         )
     )
@@ -269,16 +183,18 @@ def stats(database: Database, track: str) -> Stats:
     )
 
 
-
-def _number(database: Database, name: str) -> int | None:
+def number_of(database: Database, name: str) -> int | None:
+    """Returns the number of a name, None for one that no record has."""
     row = database.row("SELECT no FROM names WHERE name = ?", (name,))
     return int(row[0]) if row else None
 
 
-def _results(database: Database, rest: str, values: Sequence[Value]) -> list[ResultRow]:
+def matching(database: Database, rest: str, values: Sequence[Value]) -> list[ResultRow]:
+    """Returns the results that the rest of a query chooses: x is the table of results, r that of records."""
     return [_result_row(database, row) for row in database.rows(_RESULT + rest, values)]
 
 
 def _result_row(database: Database, row: Row) -> ResultRow:
-    key, raw, received_ms, *standing = row
-    return build(ResultRow, checked(database.path, key, raw), received_ms, flags=flags(*standing), level="recorded")
+    key, raw, received_ms, *standing, official = row
+    level = OFFICIAL if official else RECORDED
+    return build(ResultRow, checked(database.path, key, raw), received_ms, flags=flags(*standing), level=level)

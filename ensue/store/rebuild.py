@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ensue.errors import StoreDamaged
-from ensue.fold import Fact, fold_facts
+from ensue.facts import Fact
+from ensue.fold import fold_facts
 from ensue.kinds import KINDS
+from ensue.people import meant
 from ensue.store import indexes
 from ensue.store.database import Database
 from ensue.store.digest import digest
@@ -19,6 +21,7 @@ from ensue.store.reports import RebuildReport
 from ensue.store.schema import DERIVATION
 from ensue.store.shelf import Shelf
 from ensue.store.tables import Tables
+from ensue.store.trusted import read_trust
 from ensue.store.verification import CHUNK_RECORDS, WORTHWHILE_RECORDS, Kept, Readers
 
 UNREADABLE = "unreadable"
@@ -50,15 +53,15 @@ def compare(database: Database, shelf: Shelf, network: str) -> RebuildReport:
                     damaged += [key.hex() for (key,) in database.rows("SELECT id FROM records WHERE no = ?", (no,))]
                 else:
                     facts[pool.setdefault(key := item.id.hex(), key)] = _fact(item, pool)
-        state = fold_facts(facts)
-        live, folded = _live(database, damaged), state.digest()
+        state = fold_facts(facts, read_trust(database, network))
+        live, folded = _live(database, network, damaged), state.digest()
     return RebuildReport(len(state.kinds), live, folded, live == folded, tuple(damaged))
 
 
-def _live(database: Database, damaged: list[str]) -> str:
+def _live(database: Database, network: str, damaged: list[str]) -> str:
     """Returns the digest of the live tables, UNREADABLE where a damaged record is a best."""
     try:
-        return digest(database)
+        return digest(database, network)
     except StoreDamaged:
         if not damaged:
             raise
@@ -76,6 +79,7 @@ def _fact(item: Entry, pool: dict[str, str]) -> Fact:
         *(shared(item.author), item.seq, shared(item.kind), None if item.role == UNKNOWN else KINDS[item.kind]),
         *(shared(item.track), shared(item.status), item.score, shared(item.hardware_class)),
         *(name(item.claim), name(item.parent), name(item.hypothesis), name(item.target)),
+        *(item.time_ms, meant(item.says)),
     )
 
 

@@ -15,12 +15,13 @@ from itertools import islice
 from pathlib import Path
 
 from ensue.errors import BlobMissing, RecordError, StoreDamaged, StoreError
+from ensue.facts import understood
 from ensue.identity import sync_folder
 from ensue.packing import Dictionary
 from ensue.record import RECORD_BYTES_MAX, Record, decode
 from ensue.store import salvage
 from ensue.store.database import Database, Row
-from ensue.store.entry import Entry, entry, lenient_body
+from ensue.store.entry import Entry, entry
 from ensue.store.intake import Intake
 from ensue.store.ownlog import HEAD_NOTE
 from ensue.store.reports import RepairReport
@@ -47,7 +48,7 @@ class _Salvage:
         self._path = path
         self._target = target
         self._network = network
-        self._tables = Tables(target)
+        self._tables = Tables(target, network)
         self._shelf = Shelf(target)
         self._intake = Intake(target, self._tables, self._shelf, network)
         self._dictionaries = _dictionaries(path)
@@ -90,7 +91,7 @@ class _Salvage:
                     continue
                 usable = 0 < no < NUMBERS_MAX and no not in taken
                 number = no if usable else (last := last + 1)
-                item = entry(record, lenient_body(record), VERBATIM, record.raw)
+                item = entry(record, understood(record), VERBATIM, record.raw)
                 fresh.setdefault(item.id, (number, item))
                 taken.add(number)
                 times[number] = received_ms if isinstance(received_ms, int) else 0

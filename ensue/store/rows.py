@@ -15,6 +15,7 @@ _Row = TypeVar("_Row")
 
 RETRACTED = "retracted"
 FROZEN = "frozen"
+REVOKED = "revoked"
 DESCENDS = "descends from retracted"
 EXPERIMENT_BYTES = 8
 
@@ -131,7 +132,7 @@ class InsightRow:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a track amounts to; results that are retracted or frozen are left out."""
+    """What a track amounts to; results that do not count are left out."""
 
     results: int
     by_status: dict[str, int]
@@ -178,5 +179,5 @@ def experiment_number(key: str) -> int:
 
 def flags(retracted: int, frozen: int, tainted: int = 0) -> tuple[str, ...]:
     """Returns what may be said against a record, in words."""
-    said = ((retracted, RETRACTED), (frozen, FROZEN), (tainted, DESCENDS))
+    said = ((retracted, RETRACTED), (frozen == 1, FROZEN), (frozen == 2, REVOKED), (tainted, DESCENDS))
     return tuple(word for holds, word in said if holds)

@@ -111,7 +111,43 @@ V3 = (
     # how long this node takes a claim for live, heard from its author after the claim itself
     "CREATE TABLE leases(claim INTEGER PRIMARY KEY, until_ms INTEGER NOT NULL)",
 )
-LIVE_TABLES = ("totals", "counts", "missing", "frozen", "retractions", "results", "claims", "texts", "vocabulary")
+V4 = (
+    # by its author's clock, for the expiry of credentials; official: enough trusted verifiers vouch for its author
+    "ALTER TABLE results ADD COLUMN time_ms INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE results ADD COLUMN official INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX results_official ON results(track, place, score, tie) WHERE official = 1",
+    "CREATE INDEX results_official_class ON results(track, class, place, score, tie) WHERE official = 1",
+    # frozen: from which number on records are void, for whatever reason; forked: the same where two have one number
+    "CREATE TABLE forked(author INTEGER PRIMARY KEY, from_seq INTEGER NOT NULL)",
+    "INSERT INTO forked SELECT author, from_seq FROM frozen",
+    "CREATE TABLE delegations(no INTEGER PRIMARY KEY, node INTEGER NOT NULL, seq INTEGER NOT NULL, account INTEGER)",
+    "CREATE INDEX delegations_node ON delegations(node, seq)",
+    """CREATE TABLE revocations(
+        no INTEGER PRIMARY KEY, node INTEGER NOT NULL, account INTEGER NOT NULL, last_seq INTEGER NOT NULL)""",
+    "CREATE INDEX revocations_node ON revocations(node, account, last_seq)",
+    # from which number on a node speaks for an account, by delegations that count
+    """CREATE TABLE speaks(
+        node INTEGER, start INTEGER, account INTEGER NOT NULL, PRIMARY KEY (node, start)) WITHOUT ROWID""",
+    "CREATE INDEX speaks_account ON speaks(account, node)",
+    # superseded: the account that held the address before; leaves: up to where its nodes' records still count
+    """CREATE TABLE credentials(
+        no INTEGER PRIMARY KEY, verifier INTEGER NOT NULL, seq INTEGER NOT NULL, account INTEGER NOT NULL,
+        address BLOB NOT NULL, issued_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, superseded INTEGER)""",
+    "CREATE INDEX credentials_account ON credentials(account)",
+    "CREATE INDEX credentials_address ON credentials(verifier, address, seq)",
+    "CREATE INDEX credentials_issued ON credentials(verifier, issued_ms)",
+    "CREATE TABLE leaves(no INTEGER, node INTEGER, last_seq INTEGER NOT NULL, PRIMARY KEY (no, node)) WITHOUT ROWID",
+    """CREATE TABLE quorums(
+        no INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, previous BLOB NOT NULL, statement BLOB NOT NULL,
+        says TEXT NOT NULL)""",
+    "CREATE INDEX quorums_place ON quorums(epoch, previous)",
+    "CREATE TABLE announcements(no INTEGER PRIMARY KEY, verifier INTEGER NOT NULL, seq INTEGER NOT NULL)",
+    "CREATE INDEX announcements_verifier ON announcements(verifier, seq)",
+)
+LIVE_TABLES = (
+    *("totals", "counts", "missing", "frozen", "retractions", "results", "claims", "texts", "vocabulary"),
+    *("forked", "delegations", "revocations", "speaks", "credentials", "leaves", "quorums", "announcements"),
+)
 SEARCH_TABLES = ("words", "spellings")
 _QUERIED = (
     *("results_track", "results_best", "results_class", "results_agent", "results_experiment", "claims_experiment"),
@@ -120,10 +156,10 @@ _QUERIED = (
 QUERY_INDEXES = {name: sql for sql in V2 if (name := sql.split()[2]) in _QUERIED}
 """Indexes over live tables, with the statement of each, that nothing needs while the tables are written."""
 
-DERIVATION = 3
+DERIVATION = 4
 """Version of the rules (tables, fold); another number in a file makes the store derive its live tables anew."""
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (V1, V2, V3)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (V1, V2, V3, V4)
 """Statements that lead from version i to version i + 1. Never edited once released, only appended to."""
 
 

@@ -5,7 +5,6 @@ follows from it and the node's own notes change in one transaction, so a kill at
 Rejected: a daemon that owns the file; commands open it themselves, whether a node runs or not.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
@@ -17,25 +16,28 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ensue.blobs import Blob
 from ensue.errors import UnknownId
 from ensue.identity import Identity
-from ensue.record import Record, is_hex64, sign
+from ensue.record import Record, is_hex64
 from ensue.search import Hit
-from ensue.store import finding, indexes, log, queries
+from ensue.store import finding, indexes, log, queries, rankings
 from ensue.store.claims import Claims
 from ensue.store.database import Database
-from ensue.store.draft import Draft, checked_body
+from ensue.store.draft import Draft, checked_body, signed
 from ensue.store.exchange import Exchange
 from ensue.store.notes import Notes
 from ensue.store.ownlog import OwnLog
+from ensue.store.people import People
 from ensue.store.reports import IngestReport, InspectionReport, RebuildReport
 from ensue.store.rows import HypothesisRow, InsightRow, ResultRow, Stats, checked
 from ensue.store.schema import DERIVATION, migrate
 from ensue.store.shelf import Shelf
+from ensue.store.trusted import read_trust, write_trust
 from ensue.store.vault import Vault
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from ensue.kinds import Body
+    from ensue.people import Trust
     from ensue.store.intake import Intake
     from ensue.store.tables import Tables
 
@@ -53,10 +55,11 @@ class Store:
     """A replica of one network in one file, safe for several processes and threads at once.
 
     Opening creates the file if need be and brings an older one up to date. It raises StoreError when the file is
-    another network's or a newer version's, StoreDamaged when its pages contradict each other.
+    another network's or a newer version's, StoreDamaged when its pages contradict each other. `trust` is what the
+    genesis says about trust; it is kept in the file for those who open it without.
     """
 
-    def __init__(self, path: Path | str, network: str) -> None:
+    def __init__(self, path: Path | str, network: str, trust: "Trust | None" = None) -> None:
         self.network = network
         self.path = Path(path)
         self._database = Database(self.path)
@@ -66,19 +69,27 @@ class Store:
         self._shelf = Shelf(self._database)
         self._vault = Vault(self._database)
         self.exchange = Exchange(self._database)
+        self.people = People(self._database, network)
         try:
             self._database.check(thorough=False)
             if migrate(self._database, network, DERIVATION):
                 self._derive()
+            if trust is not None and trust != read_trust(self._database, network):
+                self._trust(trust)
         except BaseException:
             self._database.close()
             raise
+
+    def _trust(self, trust: "Trust") -> None:
+        with self._changing(durable=True):
+            write_trust(self._database, trust)
+            self._tables.trust_changed()
 
     @cached_property
     def _tables(self) -> "Tables":
         from ensue.store.tables import Tables  # with the bodies' models: half of a query's start, and needless for one
 
-        return Tables(self._database)
+        return Tables(self._database, self.network)
 
     @cached_property
     def _intake(self) -> "Intake":
@@ -130,15 +141,7 @@ class Store:
             end = self.own_log.next(identity.peer_id)
             seq, prev = end.seq, end.id
             for draft, fields, parsed in checked_drafts:
-                record = sign(
-                    identity,
-                    network=self.network,
-                    seq=seq + 1,
-                    prev=prev,
-                    time_ms=_now_ms(),
-                    kind=draft.kind,
-                    body=fields,
-                )
+                record = signed(identity, self.network, seq + 1, prev, draft.kind, fields, parsed)
                 self._keep(record, parsed, draft)
                 seq, prev = record.seq, record.id
                 records.append(record)
@@ -289,19 +292,22 @@ class Store:
     ) -> list[ResultRow]:
         """Returns results that count: kept ones by value, then discarded ones by value, then those without one.
 
-        `by` agent, account, class or author gives the first of each group. No result is above "recorded" yet.
+        `by` agent, account, class or author gives the first of each group. No result is confirmed yet.
         """
         if by not in ("result", "agent", "account", "class", "author") or level not in LEVELS:
             raise ValueError(f"no leaderboard by {by!r} at level {level!r}")
-        if level != "recorded":
+        if level == "confirmed":
             return []
+        official = level == "official"
         if by == "result":
-            return queries.ranking(self._database, track, limit)
-        return queries.ranking_by(self._database, track, by, limit)
+            return rankings.ranking(self._database, track, limit, official)
+        return rankings.ranking_by(self._database, track, by, limit, official)
 
-    def best(self, track: str, hardware_class: str | None = None, author: str | None = None) -> ResultRow | None:
+    def best(
+        self, track: str, hardware_class: str | None = None, author: str | None = None, *, official: bool = False
+    ) -> ResultRow | None:
         """Returns the best kept result that counts, overall, of a hardware class or of an author; None without one."""
-        return queries.best(self._database, track, hardware_class=hardware_class, author=author)
+        return rankings.best(self._database, track, hardware_class=hardware_class, author=author, official=official)
 
     def result(self, record_id: str) -> ResultRow:
         """Returns a result by its full id, whatever its standing; raises UnknownId."""
@@ -353,7 +359,7 @@ class Store:
         """Returns the digest of what follows from the records; equal wherever the same records are."""
         from ensue.store.digest import digest
 
-        return digest(self._database)
+        return digest(self._database, self.network)
 
     def rebuild(self, check: bool = False) -> RebuildReport:
         """Derives the live tables anew from the records, each verified again, and returns how they compare to the fold.
@@ -381,10 +387,6 @@ class Store:
     def check(self) -> None:
         """Walks through every page of the file; raises StoreDamaged where they contradict each other."""
         self._database.check(thorough=True)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _batches(items: Iterable[_T]) -> Iterator[list[_T]]:

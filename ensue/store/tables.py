@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from ensue.fold import Standing
+from ensue.fold import Standing, void_mark
+from ensue.people import NEVER
 from ensue.store.database import Database
 from ensue.store.entry import CLAIM, RESULT, RETRACTION, TEXT, Entry
 from ensue.store.schema import LIVE_TABLES
+from ensue.store.vouching import Vouching
 from ensue.store.wordindex import WordIndex
 
 NAMES_CACHED_MAX = 10_000
 IDS_ASKED_AT_ONCE = 500
 
-_NEVER = 2**62  # beyond every sequence number
+FORKED, REVOKED = void_mark(True, False), void_mark(False, True)
 
 Numbered = tuple[int, Entry]
 _Key = TypeVar("_Key", bytes, int)
@@ -30,8 +32,9 @@ _Key = TypeVar("_Key", bytes, int)
 class Tables:
     """Writes the live tables of one database; every method belongs inside a write transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, network: str) -> None:
         self._database = database
+        self._vouching = Vouching(database, network)
         self.word_index = WordIndex(database)
         self._names: dict[str, int] = {}
         self._changes: Counter[tuple[int, int, int, int]] = Counter()
@@ -41,6 +44,7 @@ class Tables:
         self._names.clear()
         self.word_index.forget()
         self._changes.clear()
+        self._vouching.forget()
 
     def name(self, text: str) -> int:
         """Returns the number of a name, giving it one if it has none."""
@@ -70,10 +74,15 @@ class Tables:
 
     def freeze_forked(self) -> None:
         """Freezes whoever signed one number twice, from all that is in `records`; for tables that were cleared."""
-        self._database.run(
-            "INSERT INTO frozen(author, from_seq) SELECT author, min(seq) FROM"
-            " (SELECT author, seq FROM records GROUP BY author, seq HAVING count(*) > 1) GROUP BY author"
-        )
+        forks = "SELECT author, seq FROM records GROUP BY author, seq HAVING count(*) > 1"
+        self._database.run(f"INSERT INTO forked SELECT author, min(seq) FROM ({forks}) GROUP BY author")
+        self._database.run("INSERT INTO frozen SELECT author, from_seq FROM forked")
+
+    def trust_changed(self) -> None:
+        """Judges every result anew, since others are trusted than before."""
+        self._vouching.begin()
+        self._vouching.trust_changed()
+        self._vouching.judge()
 
     def add(self, batch: Sequence[Numbered], suspects: Iterable[tuple[int, int]] = ()) -> None:
         """Derives what records, already in `records` and in ascending order of number, change.
@@ -82,7 +91,9 @@ class Tables:
         """
         if not batch:
             return
+        self._vouching.begin()
         known = self._references(batch)
+        self._vouching.write(batch, self.name)
         waiting = self._write(batch, known)
         self._resolve([item.id for _, item in batch])
         if waiting:
@@ -93,6 +104,9 @@ class Tables:
             if item.role == RETRACTION and item.target is not None:
                 self._judge(item.target)
         self._judge_span(batch)
+        for node in self._vouching.unheard():
+            self._settle(node)
+        self._vouching.judge()
         self._count(batch)
 
     def _references(self, batch: Sequence[Numbered]) -> dict[bytes, int]:
@@ -104,7 +118,7 @@ class Tables:
 
     def _write(self, batch: Sequence[Numbered], known: dict[bytes, int]) -> list[tuple[bytes, int]]:
         """Writes the rows of a batch, and returns what its records name that is not here."""
-        name, frozen_from = self.name, _Memo(self._frozen_from)
+        name, void, official = self.name, _Memo(self._void), self._vouching.official
         doubtful = self._doubtful(known[item.parent] for _, item in batch if item.parent in known)
         results, claims, texts, retractions, words, waiting = [], [], [], [], [], []
         for no, item in batch:
@@ -114,7 +128,7 @@ class Tables:
             if item.role == RETRACTION:
                 retractions.append((no, author, item.seq, item.target))
                 continue
-            track, frozen = name(item.track), item.seq >= frozen_from[author]
+            track, frozen = name(item.track), _mark(item.seq, void[author])
             waiting += [
                 (key, no) for key in (item.parent, item.claim, item.hypothesis) if key is not None and key not in known
             ]
@@ -128,7 +142,8 @@ class Tables:
                     (
                         *(no, author, track, name(item.hardware_class), agent, status, item.place, item.score),
                         *(int.from_bytes(item.id[:7], "big"), item.experiment),
-                        *(known.get(item.claim or b""), parent, 0, frozen, tainted),
+                        *(known.get(item.claim or b""), parent, 0, frozen, tainted, item.time_ms),
+                        not frozen and official(author, item.seq, item.time_ms),
                     )
                 )
                 if not frozen:
@@ -173,7 +188,8 @@ class Tables:
 
     def _name_each(self, target: bytes, no: int) -> None:
         # Which of its fields names the target only the record says; a wait is rare enough to read it again.
-        from ensue.store.entry import entry, lenient_body
+        from ensue.facts import understood
+        from ensue.store.entry import entry
         from ensue.store.rows import checked
 
         row = self._database.row("SELECT id, plain(raw, form) FROM records WHERE no = ?", (no,))
@@ -181,7 +197,7 @@ class Tables:
         if row is None or here is None:
             return
         record = checked(self._database.path, *row)
-        item = entry(record, lenient_body(record), 0, b"")
+        item = entry(record, understood(record), 0, b"")
         for table, column, key in (
             ("results", "parent", item.parent),
             ("results", "claim", item.claim),
@@ -212,15 +228,21 @@ class Tables:
     # Rules, each from a record's neighbours alone
 
     def _standing(self, key: bytes, author: int, seq: int) -> Standing:
-        frozen_from = self._frozen_from(author)
+        void_from, forked_from = self._void(author)
         retracted = self._database.row(
-            "SELECT 1 FROM retractions WHERE target = ? AND author = ? AND seq < ?", (key, author, frozen_from)
+            "SELECT 1 FROM retractions WHERE target = ? AND author = ? AND seq < ?", (key, author, void_from)
         )
-        return Standing(retracted is not None, seq >= frozen_from)
+        mark = _mark(seq, (void_from, forked_from))
+        return Standing(retracted is not None, mark == FORKED, revoked=mark == REVOKED)
 
-    def _frozen_from(self, author: int) -> int:
-        row = self._database.row("SELECT from_seq FROM frozen WHERE author = ?", (author,))
-        return int(row[0]) if row else _NEVER
+    def _void(self, author: int) -> tuple[int, int]:
+        """Returns from which numbers on an author's records are void, and void because it forked its log."""
+        row = self._database.row(
+            "SELECT f.from_seq, ifnull(k.from_seq, ?) FROM frozen f LEFT JOIN forked k ON k.author = f.author"
+            " WHERE f.author = ?",
+            (NEVER, author),
+        )
+        return (int(row[0]), int(row[1])) if row else (NEVER, NEVER)
 
     def _is_tainted(self, parent: int | None) -> bool:
         row = self._database.row("SELECT retracted OR tainted FROM results WHERE no = ?", (parent,))
@@ -236,15 +258,33 @@ class Tables:
 
     def _freeze_if_forked(self, author: int, seq: int) -> None:
         twins = self._database.rows("SELECT 1 FROM records WHERE author = ? AND seq = ? LIMIT 2", (author, seq))
-        frozen_from = self._frozen_from(author)
-        if len(twins) < 2 or seq >= frozen_from:
+        _, forked_from = self._void(author)
+        if len(twins) < 2 or seq >= forked_from:
             return
-        self._database.run("INSERT OR REPLACE INTO frozen(author, from_seq) VALUES (?, ?)", (author, seq))
-        span = (author, seq, frozen_from)
-        for (key,) in self._database.rows(
-            "SELECT id FROM records WHERE author = ? AND seq >= ? AND seq < ? ORDER BY seq, id", span
+        self._database.run("INSERT OR REPLACE INTO forked(author, from_seq) VALUES (?, ?)", (author, seq))
+        self._settle(author, forked_from)
+
+    def _settle(self, author: int, forked_before: int | None = None) -> None:
+        """Finds out from which number on an author's records are void, and judges those for which that changes."""
+        before, _ = self._void(author)
+        row = self._database.row("SELECT from_seq FROM forked WHERE author = ?", (author,))
+        forked = int(row[0]) if row else NEVER
+        now = self._vouching.speak(author, forked)
+        if now < NEVER:
+            self._database.run("INSERT OR REPLACE INTO frozen(author, from_seq) VALUES (?, ?)", (author, now))
+        else:
+            self._database.run("DELETE FROM frozen WHERE author = ?", (author,))
+        changed = {(min(before, now), max(before, now)), (forked, forked if forked_before is None else forked_before)}
+        for first, beyond in sorted(span for span in changed if span[0] < span[1]):
+            self._judge_numbers(author, first, beyond)
+
+    def _judge_numbers(self, author: int, first: int, beyond: int) -> None:
+        span = (author, first, beyond)
+        for no, key in self._database.rows(
+            "SELECT no, id FROM records WHERE author = ? AND seq >= ? AND seq < ? ORDER BY seq, id", span
         ):
             self._judge(key)
+            self._vouching.touched(no)
         for (target,) in self._database.rows(
             "SELECT target FROM retractions WHERE author = ? AND seq >= ? AND seq < ?", span
         ):
@@ -296,12 +336,15 @@ class Tables:
         no, author, seq = row
         standing = self._standing(key, author, seq)
         result = self._database.row(
-            "SELECT retracted, frozen, claim, track, author, agent, status FROM results WHERE no = ?", (no,)
+            "SELECT retracted, frozen, claim, time_ms, track, author, agent, status FROM results WHERE no = ?", (no,)
         )
+        mark = void_mark(standing.frozen, standing.revoked)
         if result is not None:
-            retracted, frozen, claim, *group = result
+            retracted, frozen, claim, time_ms, *group = result
+            official = standing.counts and self._vouching.official(author, seq, time_ms)
             self._database.run(
-                "UPDATE results SET retracted = ?, frozen = ? WHERE no = ?", (standing.retracted, standing.frozen, no)
+                "UPDATE results SET retracted = ?, frozen = ?, official = ? WHERE no = ?",
+                (standing.retracted, mark, official, no),
             )
             self._changes[tuple(group)] += standing.counts - (not (retracted or frozen))
             if bool(retracted) != standing.retracted:
@@ -309,9 +352,8 @@ class Tables:
             if claim is not None:
                 self._judge_claim(claim)
             return
-        self._database.run(
-            "UPDATE texts SET retracted = ?, frozen = ? WHERE no = ?", (standing.retracted, standing.frozen, no)
-        )
+        self._database.run("UPDATE texts SET retracted = ?, frozen = ? WHERE no = ?", (standing.retracted, mark, no))
+        self._vouching.touched(no)
         self._judge_claim(no)
 
     def _judge_claim(self, no: int) -> None:
@@ -342,12 +384,17 @@ def _by_parts(ids: Iterable[_Key]) -> Iterator[list[_Key]]:
         yield some
 
 
-class _Memo(dict[int, int]):
+def _mark(seq: int, void: tuple[int, int]) -> int:
+    """Returns why a record is void, by the numbers of `_void`."""
+    return void_mark(seq >= void[1], seq >= void[0])
+
+
+class _Memo(dict[int, tuple[int, int]]):
     """Remembers what a function said; for the length of one batch."""
 
-    def __init__(self, ask: Callable[[int], int]) -> None:
+    def __init__(self, ask: Callable[[int], tuple[int, int]]) -> None:
         self._ask = ask
 
-    def __missing__(self, key: int) -> int:
+    def __missing__(self, key: int) -> tuple[int, int]:
         self[key] = self._ask(key)
         return self[key]

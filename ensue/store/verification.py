@@ -21,10 +21,10 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from ensue.errors import RecordError, StoreDamaged
-from ensue.kinds import parse_body
+from ensue.facts import strict_body, understood
 from ensue.packing import Dictionary
 from ensue.record import RECORD_BYTES_MAX, decode, decode_known
-from ensue.store.entry import Entry, entry, lenient_body
+from ensue.store.entry import Entry, entry
 
 WORKERS_MAX = 4
 """More than so many wait for the one that writes."""
@@ -63,7 +63,7 @@ class Reader:
     def _read(self, raw: bytes) -> Read:
         try:
             record = decode(raw, self.network)
-            body = parse_body(record.kind, record.body)
+            body = strict_body(record)
         except RecordError as error:
             return str(error)
         dictionary = self.dictionaries.get(self.newest)
@@ -79,7 +79,7 @@ class Reader:
             record = decode(self._plain(form, stored), self.network)
         except (RecordError, StoreDamaged, KeyError, TypeError):
             return None
-        return entry(record, lenient_body(record), form, b"") if record.id == key.hex() else None
+        return entry(record, understood(record), form, b"") if record.id == key.hex() else None
 
     def derive(self, rows: list[Kept]) -> list[Derived]:
         """Returns the entries of rows that are kept here, for the live tables; signatures are not verified again."""
@@ -90,7 +90,7 @@ class Reader:
             record = decode_known(self._plain(form, stored), key.hex())
         except (StoreDamaged, KeyError, TypeError):
             return None
-        return None if record is None else entry(record, lenient_body(record), form, b"")
+        return None if record is None else entry(record, understood(record), form, b"")
 
     def _plain(self, form: int, stored: bytes) -> bytes:
         return stored if form == 0 else self.dictionaries[form].unpack(stored, RECORD_BYTES_MAX)

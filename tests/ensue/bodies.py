@@ -6,9 +6,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from ensue import kinds, statements
 from ensue.identity import Identity
 from ensue.record import Record, sign
 
+TIME_MS = 1_700_000_000_000
+PEOPLE = ["delegation", "delegation", "credential", "credential", "revocation", "quorum", "verifier"]
+ACCOUNTS = [Identity(bytes([number]) * 32) for number in (11, 12)]
 AUTHORS = [Identity(bytes([number]) * 32) for number in (1, 2, 3)]
 
 
@@ -88,13 +92,13 @@ def insight(text: str = "Depth beats width here.", **changed: Any) -> dict[str, 
     return {"track": TRACK, "text": text, "evidence": [], "scope": "", "valid_days": None, "agent": "agent"} | changed
 
 
-def record(author: int, seq: int, kind: str, body: dict[str, Any]) -> Record:
+def record(author: int, seq: int, kind: str, body: dict[str, Any], time_ms: int = TIME_MS) -> Record:
     prev = None if seq == 1 else sha(f"before {seq}")
-    return sign(AUTHORS[author], network=NETWORK, seq=seq, prev=prev, time_ms=1_700_000_000_000, kind=kind, body=body)
+    return sign(AUTHORS[author], network=NETWORK, seq=seq, prev=prev, time_ms=time_ms, kind=kind, body=body)
 
 
 @st.composite
-def worlds(draw: st.DrawFn, records_max: int = 16) -> list[Record]:
+def worlds(draw: st.DrawFn, records_max: int = 16, people: bool = False) -> list[Record]:
     """Sets of records that refer to each other, mostly as they should, some with a sequence number twice."""
     made: list[Record] = []
     size = draw(st.integers(1, records_max))
@@ -105,9 +109,50 @@ def worlds(draw: st.DrawFn, records_max: int = 16) -> list[Record]:
         forks = heads[author] > 1 and chance.random() < 0.12
         seq = chance.randint(2, heads[author]) if forks else heads[author] + 1
         heads[author] = max(heads[author], seq)
-        kind = chance.choice(["result"] * 5 + ["claim"] * 3 + ["retraction"] * 3 + ["hypothesis", "insight", "x"])
-        made.append(record(author, seq, kind, _body(chance, made, author, kind, number)))
+        plain = ["result"] * 5 + ["claim"] * 3 + ["retraction"] * 3 + ["hypothesis", "insight", "x"]
+        kind = chance.choice(PEOPLE if people and chance.random() < 0.5 else plain)
+        body = person(chance, made, author, kind) if kind in PEOPLE else _body(chance, made, author, kind, number)
+        made.append(record(author, seq, kind, body, time_ms=TIME_MS + chance.randint(0, 9)))
     return made
+
+
+def person(chance: Random, made: list[Record], author: int, kind: str) -> dict[str, Any]:
+    """A body about people: few accounts, nodes and addresses, authors as verifiers; mostly signed as it should be."""
+    account, node = chance.choice(ACCOUNTS), AUTHORS[chance.choice([author, author, 0, 1])]
+    seq = chance.randint(0, 6)
+    if kind == "delegation":
+        network = NETWORK if chance.random() < 0.9 else sha("another network")
+        return statements.delegation(account, network, AUTHORS[author].peer_id).model_dump()
+    if kind == "revocation":
+        return statements.revocation(account, NETWORK, node.peer_id, seq).model_dump()
+    if kind == "verifier":
+        return {"url": f"http://127.0.0.1:{seq + 1}", "name": "v", "contact": ""}
+    if kind == "credential":
+        left = {"account": chance.choice(ACCOUNTS).peer_id, "heads": [{"node": node.peer_id, "last_seq": seq}]}
+        return {
+            "account": account.peer_id,
+            "address": sha(chance.choice("ab")),
+            "expires_ms": TIME_MS + chance.randint(3, 12),
+            "nodes": [],
+            "request": sha(str(len(made))),
+            "supersedes": chance.choice([None, left]),
+        }
+    here = [one for one in made if one.kind == "quorum"]
+    last = kinds.Quorum(**chance.choice(here).body) if here and chance.random() < 0.6 else None
+    previous = NETWORK if last is None else statements.statement_hash(statements.statement_of(NETWORK, last))
+    trusted = chance.sample([one.peer_id for one in AUTHORS], chance.randint(1, 3))
+    ended = [(one.peer_id, seq) for one in AUTHORS if one.peer_id not in trusted and chance.random() < 0.6]
+    fields = {"epoch": 1 + (last.epoch if last else 0), "previous": previous}
+    needed = chance.randint(1, min(2, len(trusted)))
+    said = statements.quorum_statement(NETWORK, **fields, verifiers=trusted, needed=needed, ended=ended)
+    signers = chance.sample(AUTHORS, chance.randint(1, 3))
+    return {
+        **fields,
+        "verifiers": trusted,
+        "needed": needed,
+        "ended": [{"verifier": one, "last_seq": number} for one, number in ended],
+        "signatures": [statements.sign_quorum(one, said).model_dump() for one in signers],
+    }
 
 
 def _body(chance: Random, made: list[Record], author: int, kind: str, number: int) -> dict[str, Any]:

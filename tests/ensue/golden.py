@@ -8,7 +8,7 @@ from typing import Any
 
 import ed25519_reference as curve
 
-from ensue import genesis, record
+from ensue import genesis, record, statements
 from ensue.identity import Identity
 
 FOLDER = Path(__file__).resolve().parent.parent / "vectors"
@@ -60,6 +60,30 @@ def bodies(claim_id: str, result_id: str) -> Json:
     }
 
 
+def people() -> Json:
+    """Return bodies about people: B is an account, a verifier and the founder; A is the node that carries them."""
+    node, account = Identity(SEED_A), Identity(SEED_B)
+    statement = statements.quorum_statement(
+        NETWORK, epoch=1, previous=NETWORK, verifiers=[node.peer_id], needed=1, ended=[(account.peer_id, 7)]
+    )
+    return {
+        "delegation": statements.delegation(account, NETWORK, node.peer_id).model_dump(),
+        "revocation": statements.revocation(account, NETWORK, node.peer_id, 12, "the laptop was lost").model_dump(),
+        "credential": {
+            "account": account.peer_id, "address": hashlib.sha256(b"a keyed digest").hexdigest(),
+            "expires_ms": TIME_MS + 180 * 86_400_000, "nodes": [node.peer_id],
+            "request": hashlib.sha256(b"a request").hexdigest(),
+            "supersedes": {"account": node.peer_id, "heads": [{"node": node.peer_id, "last_seq": 3}]},
+        },
+        "verifier": {"url": "https://verify.example.org", "name": "Example", "contact": "post@example.org"},
+        "quorum": {
+            "epoch": 1, "previous": NETWORK, "verifiers": [node.peer_id], "needed": 1,
+            "ended": [{"verifier": account.peer_id, "last_seq": 7}],
+            "signatures": [statements.sign_quorum(account, statement).model_dump()],
+        },
+    }  # fmt: skip
+
+
 def wire(identity: Identity, payload: bytes) -> bytes:
     """Sign any payload as a record, however wrong."""
     return identity.sign(b"ensue-record-v1\0" + payload) + payload
@@ -87,8 +111,11 @@ def records() -> list[Json]:
     append("hypothesis", "hypothesis", with_ids["hypothesis"])
     append("insight", "insight", with_ids["insight"])
     append("retraction", "retraction", with_ids["retraction"])
-    append("a kind of a later version", "credential", {"any": ["thing", {"at": "all"}]})
+    append("a kind of a later version", "x.later-2", {"any": ["thing", {"at": "all"}]})
     append("a field of a later version in a known body", "hypothesis", with_ids["hypothesis"] | {"licence": "CC0"})
+
+    for kind, body in people().items():
+        append(kind, kind, body)
 
     fields: Json = {"v": 1, "network": NETWORK, "author": other.peer_id, "seq": 1, "prev": None, "time_ms": TIME_MS}
     tail: Json = {"kind": "note", "body": {"text": "a\u0000b \u202e 🜁 \\u0041", "number": -1.5e-7}}

@@ -25,6 +25,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "hypothesis": BODIES["hypothesis"],
     "insight": BODIES["insight"],
     "retraction": BODIES["retraction"],
+    **golden.people(),
 }
 PROTOCOL = Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md"
 
@@ -67,7 +68,7 @@ def test_unknown_fields_survive(kind: str):
 
 
 def test_an_unknown_kind_is_none():
-    assert parse_body("credential", {"any": "thing"}) is None
+    assert parse_body("replay", {"any": "thing"}) is None
     assert parse_body("Claim", {}) is None
 
 

@@ -1,0 +1,185 @@
+"""Who leads: the best result, and rankings of results, agents, authors, accounts and hardware classes.
+
+Each is a walk along an index for every group, so its cost is that of its answer, not of the memory's size. Left out:
+what counts and what is official (fold, people). Rejected: a table of leaders, which each retraction would make again.
+"""
+
+from collections.abc import Callable
+
+from ensue.people import NEVER
+from ensue.store.database import Database, Row, Value
+from ensue.store.queries import COUNTS, NAME, ORDER, matching, number_of, result
+from ensue.store.rows import ResultRow
+
+_BY_AUTHOR, _BY_CLASS = ("author", "agent"), ("class",)
+
+
+def best(
+    database: Database,
+    track: str,
+    *,
+    hardware_class: str | None = None,
+    author: str | None = None,
+    account: str | None = None,
+    official: bool = False,
+) -> ResultRow | None:
+    """Returns the best kept result of a track that counts, within a class or an author's own; None if there is none.
+
+    `official`: among official results only, then perhaps those of an account.
+    """
+    track_no = number_of(database, track)
+    if track_no is None:
+        return None
+    if author is not None or account is not None:
+        firsts = [
+            row
+            for name in ([author] if author is not None else _nodes(database, account or ""))
+            for row in _firsts(database, track_no, _BY_AUTHOR, official, number_of(database, name or ""), account)
+            if row[0] == 0
+        ]
+        rows = [result(database, min(firsts, key=_order)[3].hex())] if firsts else []
+        return next((row for row in rows if row and hardware_class in (None, row.hardware_class)), None)
+    where, values = f"WHERE x.track = ? AND x.place = 0 AND {_having(official)}", [track_no]
+    if hardware_class is not None:
+        where += " AND x.class = ?"
+        values.append(number_of(database, hardware_class) or 0)
+    found = matching(database, f"{where}{ORDER} LIMIT 1", values)
+    return found[0] if found else None
+
+
+def ranking(database: Database, track: str, limit: int, official: bool = False) -> list[ResultRow]:
+    """Returns the results of a track that count: kept ones by value, then discarded ones by value, then the rest."""
+    return matching(database, f"WHERE x.track = {NAME} AND {_having(official)}{ORDER} LIMIT ?", [track, limit])
+
+
+def ranking_by(database: Database, track: str, by: str, limit: int, official: bool = False) -> list[ResultRow]:
+    """Returns the first result of each group in the order of `ranking`; `by` is class, author, account or agent.
+
+    The results of a node that speaks for nobody are the node's own, also by account.
+    """
+    number = number_of(database, track)
+    if number is None:
+        return []
+    columns = _BY_CLASS if by == "class" else _BY_AUTHOR
+    firsts = sorted(_firsts(database, number, columns, official), key=_order)
+    if by in ("author", "account"):
+        key = _account_of(database) if by == "account" else lambda first: first[4]
+        firsts = list({key(first): first for first in reversed(firsts)}.values())
+        firsts.sort(key=_order)
+    rows = (result(database, first[3].hex()) for first in firsts[:limit])
+    return [row for row in rows if row is not None]
+
+
+def groups(database: Database, track: str, by: str) -> list[str]:
+    """Returns the hardware classes ("class") or authors ("author") that have results on a track that count."""
+    number = number_of(database, track)
+    keys = [] if number is None else _keys(database, number, (by,))
+    names = (database.row("SELECT name FROM names WHERE no = ?", key) for key in keys)
+    return [str(row[0]) for row in names if row]
+
+
+def official_groups(database: Database, track: str, by: str) -> list[str]:
+    """Returns the hardware classes ("class") or accounts ("account") that have official results on a track."""
+    number = number_of(database, track)
+    if by == "class":
+        sql = (
+            "SELECT DISTINCT n.name FROM results x JOIN names n ON n.no = x.class WHERE x.track = ? AND x.official = 1"
+        )
+        return [str(name) for (name,) in database.rows(sql, (number,))]
+    firsts = [] if number is None else _firsts(database, number, _BY_AUTHOR, official=True)
+    account_of = _account_of(database)
+    numbers = {account_of(first) for first in firsts}
+    return [str(row[0]) for no in numbers if (row := database.row("SELECT name FROM names WHERE no = ?", (no,)))]
+
+
+def _firsts(
+    database: Database,
+    track: int,
+    columns: tuple[str, ...],
+    official: bool = False,
+    author: int | None = None,
+    account: str | None = None,
+) -> list[Row]:
+    """Returns place, score, tie, id, group and number of the first result of each group, of one author if given.
+
+    Groups of authors are divided further by the account that they spoke for, or only one account is looked at.
+    """
+    by_author = columns != _BY_CLASS
+    keys = _keys(database, track, columns) if author is None else _agents(database, track, author)
+    firsts = []
+    for key in keys:
+        parts = _parts(database, key[0], account) if by_author else [(1, NEVER)]
+        for first, beyond in parts:
+            where = "".join(f" AND x.{column} = ?" for column in columns)
+            where += " AND r.seq >= ? AND r.seq < ?" if (first, beyond) != (1, NEVER) else ""
+            values = (track, *key, *((first, beyond) if (first, beyond) != (1, NEVER) else ()))
+            row = database.row(
+                "SELECT x.place, x.score, x.tie, r.id FROM results x JOIN records r ON r.no = x.no"
+                f" WHERE x.track = ?{where} AND {_having(official)}{ORDER} LIMIT 1",
+                values,
+            )
+            if row is not None:
+                firsts.append((*row, *(key if by_author else (key[0], "")), first))
+    return firsts
+
+
+def _parts(database: Database, author: int, account: str | None) -> list[tuple[int, int]]:
+    """Returns the stretches of an author's log that speak for one account each, or for the account given."""
+    rows = database.rows(
+        "SELECT s.start, n.name FROM speaks s JOIN names n ON n.no = s.account WHERE s.node = ? ORDER BY s.start",
+        (author,),
+    )
+    if not rows:
+        return [(1, NEVER)] if account is None else []
+    beyond = [*(start for start, _ in rows[1:]), NEVER]
+    return [(start, end) for (start, name), end in zip(rows, beyond, strict=True) if account in (None, name)]
+
+
+def _account_of(database: Database) -> Callable[[Row], Value]:
+    """Returns what gives the account of a row of `_firsts`, the author itself where it speaks for nobody."""
+
+    def account_of(first: Row) -> Value:
+        row = database.row(
+            "SELECT account FROM speaks WHERE node = ? AND start <= ? ORDER BY start DESC LIMIT 1", (first[4], first[6])
+        )
+        found: Value = row[0] if row else first[4]
+        return found
+
+    return account_of
+
+
+def _nodes(database: Database, account: str) -> list[str]:
+    return [
+        str(name)
+        for (name,) in database.rows(
+            f"SELECT DISTINCT n.name FROM speaks s JOIN names n ON n.no = s.node WHERE s.account = {NAME}", (account,)
+        )
+    ]
+
+
+def _having(official: bool) -> str:
+    return "x.official = 1" if official else COUNTS
+
+
+def _order(first: Row) -> tuple[Value, ...]:
+    return first[0], first[1] or 0.0, first[3]
+
+
+def _agents(database: Database, track: int, author: int) -> list[Row]:
+    return database.rows(
+        "SELECT author, agent FROM counts WHERE track = ? AND author = ? GROUP BY agent", (track, author)
+    )
+
+
+def _keys(database: Database, track: int, columns: tuple[str, ...]) -> list[Row]:
+    """Returns the groups of results that count on a track."""
+    if columns == _BY_CLASS:
+        first = f"SELECT min(class) FROM results x WHERE track = ?1 AND {COUNTS}"
+        return database.rows(  # hops along the index from one group to the next
+            f"WITH RECURSIVE keys(key) AS ({first} UNION ALL"
+            f" SELECT ({first} AND class > keys.key) FROM keys WHERE keys.key IS NOT NULL)"
+            " SELECT key FROM keys WHERE key IS NOT NULL",
+            (track,),
+        )
+    names = ", ".join(columns)
+    return database.rows(f"SELECT {names} FROM counts WHERE track = ? GROUP BY {names}", (track,))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ensue.errors import BadKeyFile, UserError
 from ensue.genesis import Genesis, TrackRef, found
 from ensue.identity import Identity, sync_folder
+from ensue.people import Trust
 from ensue.store import Store, ownlog
 from experiments import track as tracks
 from node.home import HOME_VARIABLE, Home
@@ -66,7 +67,7 @@ def enter(home: Home, invited: Genesis | None = None) -> Membership:
             if founded and not home.founded:
                 ownlog.mark_path(home.database, genesis.network_id, identity.peer_id).unlink(missing_ok=True)
             raise
-    store = Store(home.database, genesis.network_id)
+    store = Store(home.database, genesis.network_id, Trust.of(genesis))
     try:
         store.own_log.require(identity.peer_id)
     except BaseException:

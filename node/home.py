@@ -100,6 +100,8 @@ def open_replica(home: Home) -> Store:
     if not home.founded:
         raise UserError(f"no node here yet ({home.path}): run `autoresearch join`, it founds one and starts research")
     from ensue.genesis import Genesis
+    from ensue.people import Trust
     from ensue.store import Store
 
-    return Store(home.database, Genesis.load(home.genesis).network_id)
+    genesis = Genesis.load(home.genesis)
+    return Store(home.database, genesis.network_id, Trust.of(genesis))

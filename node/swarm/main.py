@@ -18,11 +18,9 @@ from pathlib import Path
 from random import SystemRandom
 
 from ensue.errors import AutoresearchError, StoreError
-from ensue.genesis import Genesis
 from ensue.identity import Identity
 from ensue.record import Record
-from ensue.store import Store
-from node.home import Home
+from node.home import Home, open_replica
 from node.settings import Settings, load
 from node.swarm import status
 from node.swarm.address import parsed
@@ -67,7 +65,7 @@ class Swarm:
     def __init__(self, home: Home, chosen: Settings) -> None:
         self._home, self._chosen = home, chosen
         self._identity = Identity.load(home.key)
-        self.store = Store(home.database, Genesis.load(home.genesis).network_id)
+        self.store = open_replica(home)
         self._told: asyncio.Queue[Record] = asyncio.Queue(TOLD_MAX)
         self._index: Index | None = None
         self._last: status.SwarmStatus | None = None

@@ -9,10 +9,8 @@ enough to freeze its author for good.
 import time
 from collections.abc import Callable
 
-from ensue.genesis import Genesis
 from ensue.identity import Identity
-from ensue.store import Store
-from node.home import Home
+from node.home import Home, open_replica
 from node.swarm.child import SwarmProcess
 from node.swarm.invite import Invite
 from node.swarm.peerbook import PeerBook
@@ -27,7 +25,7 @@ NUMBERS_LEFT_OUT = 1_024
 def ask_for_own_log(home: Home, invite: Invite | None, note: Callable[[str], None]) -> bool:
     """Return whether another node answered, so that the own log goes on after all that is known of it anywhere."""
     own = Identity.load(home.key).peer_id
-    with Store(home.database, Genesis.load(home.genesis).network_id) as store:
+    with open_replica(home) as store:
         book = PeerBook.load(store, own)
         if invite is not None:
             book.add(invite.addresses, "invite")

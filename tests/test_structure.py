@@ -31,6 +31,12 @@ OWNERS = {
     "msgspec": {"node/sync/wire.py", "node/sync/news.py", "node/light/"},
     "zeroconf": {"node/swarm/lan.py"},
     "segno": {"node/swarm/invite.py"},
+    "smtplib": {"verify/mailbox.py"},
+    "limits": {"verify/rates.py"},
+    "email_validator": {"verify/address.py"},
+    "publicsuffixlist": {"verify/address.py"},
+    "disposable_email_domains": {"verify/address.py"},
+    "uvicorn": {"node/serving.py"},
     "libp2p": {"node/light/"},
     "trio": {"node/light/"},
 }

@@ -46,7 +46,9 @@ class Agent:
         self._view = view
         self._report = Report(bench.store, view, bench.hardware.device, alone=len(bench.shared.devices) < 2)
         self._memory = Memory(
-            bench.store, bench.track, bench.hardware.hardware_class, ideas_share=bench.settings.ideas_share
+            *(bench.store, bench.track, bench.hardware.hardware_class),
+            ideas_share=bench.settings.ideas_share,
+            own=bench.identity.peer_id,
         )
         self._turns = Turns(bench.store)
         self._lost: Record | None = None  # another node's claim that counts more than that of the run in progress
@@ -233,7 +235,7 @@ class Agent:
         if outcome.value is None:
             return None
         bench = self.bench
-        best = bench.store.best(bench.track.id, hardware_class=bench.hardware.hardware_class)
+        best = self._memory.best_of_class()
         return judge(
             outcome.value,
             best.value if best else None,

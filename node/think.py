@@ -48,10 +48,13 @@ class Wait:
 
 
 class Memory:
-    """One device's view of a track in the replica."""
+    """One device's view of a track in the replica; `own` is the peer id whose results need nobody's word."""
 
-    def __init__(self, store: Store, track: Track, hardware_class: str, *, ideas_share: float) -> None:
+    def __init__(
+        self, store: Store, track: Track, hardware_class: str, *, ideas_share: float, own: str | None = None
+    ) -> None:
         self._store = store
+        self._own = own
         self._track = track
         self._class = hardware_class
         self._sources: OrderedDict[str, str] = OrderedDict()
@@ -69,8 +72,25 @@ class Memory:
         return self._rows[1]
 
     def best(self) -> ResultRow | None:
-        """Return the best result of this hardware class, else the best of all, else None."""
-        return self._store.best(self._track.id, hardware_class=self._class) or self._store.best(self._track.id)
+        """Return the best result of this hardware class, else the best of all, else None; to be built on."""
+        return self.best_of_class() or self._best(None)
+
+    def best_of_class(self) -> ResultRow | None:
+        """Return the best result of this hardware class that one may build on.
+
+        Where there are official results, that is one of them or one's own: whoever makes up a key can make up a value.
+        """
+        return self._best(self._class)
+
+    def _best(self, hardware_class: str | None) -> ResultRow | None:
+        official = self._store.best(self._track.id, hardware_class=hardware_class, official=True)
+        if official is None:
+            return self._store.best(self._track.id, hardware_class=hardware_class)
+        own = self._store.best(self._track.id, hardware_class=hardware_class, author=self._own) if self._own else None
+        if own is None or own.value is None or official.value is None:
+            return official
+        better = own.value < official.value if self._track.direction == "min" else own.value > official.value
+        return own if better else official
 
     def baseline(self) -> ResultRow | None:
         """Return the first value measured in this hardware class: what gains are told against."""
@@ -122,7 +142,8 @@ class Memory:
         source = None if best is None else self._source(best.source)
         if best is None or source is not None:
             return best, source
-        others = self._store.leaderboard(self._track.id, limit=PARENTS_MAX)
+        level = "official" if self._store.best(self._track.id, official=True) else "recorded"
+        others = self._store.leaderboard(self._track.id, limit=PARENTS_MAX, level=level)
         here = [row for row in others if row.status == "kept" and self._source(row.source) is not None]
         chosen = next((row for row in here if row.hardware_class == self._class), here[0] if here else None)
         return chosen, None if chosen is None else self._source(chosen.source)

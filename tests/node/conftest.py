@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from ensue import statements
 from ensue.genesis import TrackRef, found
 from ensue.identity import Identity
+from ensue.people import Trust
+from ensue.record import sign
 from ensue.store import Blob, Store, ownlog
 from experiments import track as tracks
 from experiments.experiment import experiment_key
@@ -93,6 +96,18 @@ class Research:
         }
         return self.store.append(self.identity, "result", body | more, [blob]).id
 
+    def vouch(self) -> None:
+        """Let a verifier, named by the founder, vouch for the account that this node speaks for."""
+        account, verifier = Identity(bytes([41]) * 32), Identity(bytes([42]) * 32)
+        store, network = self.store, self.store.network
+        store.append(self.identity, "delegation", statements.delegation(account, network, self.identity.peer_id))
+        change = {"epoch": 1, "previous": network, "verifiers": [verifier.peer_id], "needed": 1}
+        signature = statements.sign_quorum(self.identity, statements.quorum_statement(network, **change))
+        store.append(self.identity, "quorum", change | {"signatures": [signature.model_dump()]})
+        vouched = {"account": account.peer_id, "address": "a" * 64, "expires_ms": 2**52, "request": "b" * 64}
+        given = sign(verifier, network=network, seq=1, prev=None, time_ms=1, kind="credential", body=vouched)
+        assert store.ingest([given.raw]).accepted
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
@@ -112,7 +127,7 @@ def founded(home: Home) -> Iterator[Research]:
     genesis = found(identity, "autoresearch", [TrackRef("sotu", track)], created_ms=1_700_000_000_000)
     ownlog.begin(home.database, genesis.network_id, identity.peer_id)
     genesis.save(home.genesis)
-    with Store(home.database, genesis.network_id) as store:
+    with Store(home.database, genesis.network_id, Trust.of(genesis)) as store:
         yield Research(home, identity, store, track)
 
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 from conftest import BASELINE, Research
 
+from ensue.identity import Identity
+from ensue.record import sign
 from experiments import track as tracks
 from experiments.proposers import Context, Proposal
 from node import think
@@ -62,3 +64,39 @@ def test_there_is_no_baseline_before_a_class_has_a_best(founded: Research, memor
     found = memory.baseline()
     assert found is not None
     assert found.id == first
+
+
+def stranger(founded: Research, seed: int, value: float) -> Identity:
+    """Take in a result of a key that nobody vouches for."""
+    key, (first, *_) = Identity(bytes([seed]) * 32), founded.store.results(founded.track)
+    body = founded.store.get(first.id).body | {"value": value}
+    made = sign(key, network=founded.store.network, seq=1, prev=None, time_ms=1, kind="result", body=body)
+    assert founded.store.ingest([made.raw]).accepted
+    return key
+
+
+def test_once_there_are_official_results_nobody_builds_on_what_anyone_may_make_up(
+    founded: Research, memory: think.Memory
+) -> None:
+    mine = founded.add("kept", 1.5, BASELINE, "mine")
+    liar = stranger(founded, 43, 0.1)
+    found = memory.best()
+    assert found is not None
+    assert found.author == liar.peer_id  # nobody is official yet: there is nothing else to go by
+    founded.vouch()
+    found = memory.best()
+    assert found is not None
+    assert (found.id, found.level) == (mine, "official")
+    assert memory._parent()[0] == found
+
+
+def test_own_results_are_built_on_before_anybody_vouches_for_them(founded: Research, memory: think.Memory) -> None:
+    official = founded.add("kept", 1.5, BASELINE, "official")
+    founded.vouch()
+    for seed, value in ((44, 1.4), (45, 1.6)):
+        newcomer = stranger(founded, seed, value)
+        track = replace(tracks.load("sotu"), id=founded.track)
+        found = think.Memory(founded.store, track, CLASS, ideas_share=1.0, own=newcomer.peer_id).best_of_class()
+        assert found is not None
+        assert (found.author == newcomer.peer_id) == (value < 1.5)
+        assert found.id == official or found.level == "recorded"

@@ -18,6 +18,7 @@ from ensue.people import Trust
 from ensue.store import Store, ownlog
 from experiments import track as tracks
 from node.home import HOME_VARIABLE, Home
+from node.verifying import founded_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,19 +54,22 @@ def enter(home: Home, invited: Genesis | None = None) -> Membership:
     new_key = not home.key.exists()
     draft = home.key.with_name(f".{home.key.name}.new")
     identity = Identity.load_or_create(draft if new_key else home.key)
-    genesis = known or invited or _new_network(identity)
+    genesis = known or invited or _new_network(home, identity)
     founded = known is None and invited is None
+    logs = (identity.peer_id, *genesis.verifiers) if founded else (identity.peer_id,)
     if known is None and home.database.exists():
         Store(home.database, genesis.network_id).close()  # first, as it refuses a replica of another network
     if new_key or founded:
-        ownlog.begin(home.database, genesis.network_id, identity.peer_id)  # first: a genesis without it is restored
+        for peer_id in logs:
+            ownlog.begin(home.database, genesis.network_id, peer_id)  # first: a genesis without it is restored
     identity = _named(draft, home.key)
     if known is None:
         try:
             genesis.save(home.genesis)
         except BaseException:
             if founded and not home.founded:
-                ownlog.mark_path(home.database, genesis.network_id, identity.peer_id).unlink(missing_ok=True)
+                for peer_id in logs:
+                    ownlog.mark_path(home.database, genesis.network_id, peer_id).unlink(missing_ok=True)
             raise
     store = Store(home.database, genesis.network_id, Trust.of(genesis))
     try:
@@ -76,9 +80,11 @@ def enter(home: Home, invited: Genesis | None = None) -> Membership:
     return Membership(identity, genesis, store, founded)
 
 
-def _new_network(identity: Identity) -> Genesis:
+def _new_network(home: Home, identity: Identity) -> Genesis:
+    """Return a new genesis that trusts a verifier in this very home, so that nobody else is needed for one either."""
     refs = [TrackRef(track.name, track.id) for track in _known_tracks()]
-    return found(identity, NETWORK_NAME, refs, created_ms=time.time_ns() // 1_000_000)
+    verifier = founded_with(home)
+    return found(identity, NETWORK_NAME, refs, created_ms=time.time_ns() // 1_000_000, verifiers=[verifier])
 
 
 def _named(draft: Path, key: Path) -> Identity:

@@ -179,6 +179,12 @@ class Settings:
         "any: the strongest wall there is, and never none; else the weakest that will do",
         _matches("any|namespaces|bubblewrap", "any, namespaces or bubblewrap"),
     )
+    verifier_listen: str = _setting(
+        "127.0.0.1:0",
+        "HOST:PORT or off",
+        "where the verifier in this home answers while the node runs, if there is one; port 0: any that is free",
+        _matches(r"off|\S{1,100}:\d{1,5}", "HOST:PORT, or off"),
+    )
     ideas_share: float = _setting(
         0.5, "share", "the largest share of experiments that try people's hypotheses", _between(0.0, 1.0)
     )

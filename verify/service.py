@@ -8,20 +8,18 @@ bring asynchronous code into this layer.
 import base64
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qs
 
 from ensue.errors import AutoresearchError, UserError
-from ensue.identity import Identity, sync_folder
-from ensue.store import Store, ownlog
+from ensue.store import Store
 from verify.issuing import Issuing
+from verify.key import key_of
 from verify.ledger import Ledger
 from verify.letter import Writer
 from verify.mailbox import outlet
@@ -45,7 +43,7 @@ from verify.settings import Settings
 
 _M = TypeVar("_M", bound=Message)
 
-KEY_NAME, PEPPER_NAME, LEDGER_NAME, LETTERS_NAME = "verifier.key", "pepper", "ledger.sqlite3", "mail"
+PEPPER_NAME, LEDGER_NAME, LETTERS_NAME = "pepper", "ledger.sqlite3", "mail"
 FIELDS_MAX = 8
 _CHALLENGE = re.compile(r"/(v1/challenges|confirm)/([0-9a-f]{32})")
 _JSON = {
@@ -188,26 +186,6 @@ class Service:
             return Answer(REFUSALS[refusal.code], self._pages.refused(said), dict(HEADERS))
         assert one is not None
         return Answer(200, self._pages.confirmed(one.account), dict(HEADERS))
-
-
-def key_of(folder: Path, store: Store) -> Identity:
-    """Return the verifier's key, which is made first if there is none, with a log that may begin in this replica.
-
-    Raises BadKeyFile, and LogInDoubt where the key came from elsewhere and may have signed what is not known here.
-    """
-    path = folder / KEY_NAME
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not path.exists():
-        draft = path.with_name(f".{path.name}.new")
-        identity = Identity.load_or_create(draft)
-        ownlog.begin(store.path, store.network, identity.peer_id)  # first, as a key without its mark is a restored one
-        with suppress(FileExistsError, FileNotFoundError):  # another process was faster
-            os.link(draft, path)
-        draft.unlink(missing_ok=True)
-        sync_folder(folder)
-    identity = Identity.load(path)
-    store.own_log.require(identity.peer_id)
-    return identity
 
 
 def _read(model: type[_M], body: bytes) -> _M:

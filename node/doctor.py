@@ -32,6 +32,7 @@ LOAD_SHARE_MAX = 0.5
 YEAR_2024_S = 1_704_067_200
 CHECKED_RECORDS_MAX = 3_000  # a larger replica is left to `rebuild --check`
 BACKUP_KEY = "key back-up"
+VERIFIED = "verified"
 FIX_SANDBOX = "install bubblewrap (apt install bubblewrap)"
 GIT_TIMEOUT_S = 10.0
 
@@ -61,6 +62,7 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Check]:
     yield from _key(home)
     yield _replica(home)
     yield _own_log(home)
+    yield from _person(home)
     track, check = _track(home, chosen)
     yield check
     if track is not None:
@@ -73,7 +75,6 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Check]:
     yield _clock(home)
     yield from _state(home, chosen)
     yield _reachability(home, chosen)
-    yield Check("mail", "note", "this version knows no verifiers: results stay at the level recorded")
 
 
 def worst(checks: list[Check]) -> Verdict:
@@ -136,22 +137,45 @@ def _key(home: Home) -> Iterator[Check]:
         yield Check("key", "fail", str(error), "put the back-up of the key in its place, with mode 600")
         return
     yield Check("key", "ok", f"{identity.peer_id}, mode 600")
-    saved = _backed_up(home)
-    if saved is None:
-        fix = "autoresearch doctor --backup-key FILE; without the key this identity is lost"
-        yield Check(BACKUP_KEY, "warn", "the key is in one place only", fix)
-    else:
-        yield Check(BACKUP_KEY, "ok", text.printable(saved))
 
 
-def _backed_up(home: Home) -> str | None:
-    if not home.founded:
-        return None
+def _person(home: Home) -> Iterator[Check]:
+    """Say whether the account could be brought back, and whether what is published is official."""
+    from ensue.identity import Identity
+    from node import standing
+
+    if not home.founded or not home.key.exists():
+        yield Check(VERIFIED, "note", "not before the first `autoresearch join`")
+        return
     try:
         with open_replica(home) as store:
-            return store.local_get(BACKUP_KEY)
-    except AutoresearchError:
-        return None  # what is wrong with the replica has a line of its own
+            found = standing.read(home, store, Identity.load(home.key).peer_id)
+            copied = store.local_get(BACKUP_KEY)
+    except AutoresearchError as error:
+        yield Check(VERIFIED, "note", f"unknown: {error}")
+        return
+    if found.account is None:
+        verdict: Verdict = "warn" if copied is None else "ok"
+        where = "the node's key is in one place only" if copied is None else f"the node's key: {text.printable(copied)}"
+        fix = "autoresearch join makes an account, which outlives this key; or autoresearch doctor --backup-key FILE"
+        yield Check(BACKUP_KEY, verdict, where, fix if copied is None else "")
+    elif found.saved is None:
+        fix = "autoresearch keys backup shows its 24 words; without them the account is lost with this disk"
+        yield Check(BACKUP_KEY, "warn", "the account's key is in one place only", fix)
+    else:
+        more = f"; the node's key {text.printable(copied)}" if copied else ""
+        yield Check(BACKUP_KEY, "ok", f"the account's key {found.saved.words}{more}")
+    now_ms = standing.now_ms()
+    words = found.verified_words(now_ms)
+    if found.official and not found.due(now_ms):
+        yield Check(VERIFIED, "ok", words)
+    elif found.revoked_from is not None:
+        yield Check(VERIFIED, "warn", words, "autoresearch keys rotate")
+    elif found.trusted:
+        how = "autoresearch verify you@example.org; until then results stay at the level recorded"
+        yield Check(VERIFIED, "note", words, "autoresearch verify, with the same address" if found.official else how)
+    else:
+        yield Check(VERIFIED, "note", f"{words}, so results stay at the level recorded")
 
 
 def back_up_key(home: Home, target: Path) -> None:

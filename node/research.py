@@ -22,11 +22,14 @@ from node.lock import NodeLock
 from node.mending import look_after
 from node.quota import Quota
 from node.report import STATUS_KEY, status_key
+from node.rotation import finish_at_start
 from node.settings import SERVING, Settings
+from node.standing import begin_as_person
 from node.swarm.child import SwarmProcess
 from node.swarm.invite import Invite, founded_by
 from node.swarm.peerbook import PeerBook
 from node.swarm.restored import ask_for_own_log
+from node.verifying import served
 from node.view import Facts, View
 
 RECENT_ROWS = 8
@@ -47,8 +50,14 @@ def research(
     home.create()
     with NodeLock(home.lock):
         look_after(home, view.note)
+        finish_at_start(home)
         member = _member(home, chosen, invite, view)
-        with member.store as store, _swarm(home, chosen, view) as swarm:
+        with (
+            member.store as store,
+            _swarm(home, chosen, view) as swarm,
+            served(home, store, chosen.verifier_listen, view.note),
+        ):
+            begin_as_person(home, store, member.identity, view.note)
             control = Control(store, hours=chosen.hours, stop_after_s=stop_after_s)
             control.install()
             if chosen.research == "off":

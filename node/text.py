@@ -114,18 +114,6 @@ def short(identifier: str | None) -> str:
     return NONE if not identifier else printable(identifier)[:ID_CHARACTERS]
 
 
-def peer(peer_id: str) -> str:
-    """Return the end of a peer id; all begin alike."""
-    return "…" + printable(peer_id)[-6:]
-
-
-def who(name: str, peer_id: str) -> str:
-    """Return a node's chosen name with the end of its peer id, because names can be imitated."""
-    if name.endswith(peer_id[-6:]):
-        return printable(name, 24)
-    return f"{printable(name, 20)} {peer(peer_id)}" if name else peer(peer_id)
-
-
 def number(value: float | None, digits: int = 4) -> str:
     """Return a figure with four decimals, a dash for none."""
     return NONE if value is None else f"{value:.{digits}f}"

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ensue.errors import UserError
-from node import lock, settings, text
+from node import lock, names, settings, text
 from node.cli import output, tracks
 from node.home import Home
 
 if TYPE_CHECKING:
     from ensue.store import Store
+    from node.standing import Standing
 
 CONTROL_KEY = "control"
 NODE_KEY = "node"
@@ -106,6 +107,7 @@ def status(in_json: bool) -> None:
 def _document(home: Home, store: Store) -> dict[str, Any]:
     from ensue.genesis import Genesis
     from ensue.identity import Identity
+    from node import standing
 
     genesis = Genesis.load(home.genesis)
     chosen = settings.load(home.settings)
@@ -134,8 +136,25 @@ def _document(home: Home, store: Store) -> dict[str, Any]:
         "swarm": _swarm(store),
         "results": stats.results,
         "results_mine": stats.by_author.get(peer_id, {}),
+        "account": _account(standing.read(home, store, peer_id)),
         "best": None if best is None else output.result_json(best),
         "gain": _against_root(store, best.id) if best is not None else None,
+    }
+
+
+def _account(found: Standing) -> dict[str, Any]:
+    """Return who is behind this node: its account, whether that is backed up, and who vouches for it."""
+    now_ms = time.time_ns() // 1_000_000
+    return {
+        "id": found.account,
+        "key_here": found.key_here,
+        "backed_up": found.saved is not None,
+        "official": found.official,
+        "vouching": list(found.vouching),
+        "needed": found.needed,
+        "expires_at": None if found.expires_ms is None else text.iso(found.expires_ms),
+        "renewal_due": found.due(now_ms),
+        "words": found.verified_words(now_ms),
     }
 
 
@@ -210,8 +229,18 @@ def _print(document: dict[str, Any]) -> None:
     name = text.printable(document["network_name"])
     pairs.append(("network", f"{name} ({document['network'][:10]}), track {text.printable(document['track_name'])}"))
     pairs.append(("peers", _peers(document["swarm"])))
+    pairs += _person(document["account"])
     pairs.append(("home", document["home"]))
     output.facts(pairs)
+
+
+def _person(account: dict[str, Any]) -> list[tuple[str, str]]:
+    if account["id"] is None:
+        return [("account", "none yet: the next `autoresearch join` makes one")]
+    saved = "backed up" if account["backed_up"] else "not backed up: `autoresearch keys backup`"
+    here = "" if account["key_here"] else "; its key is not on this machine"
+    how = "" if account["official"] and not account["renewal_due"] else "; `autoresearch verify you@example.org`"
+    return [("account", f"{names.account(account['id'])}, {saved}{here}"), ("verified", account["words"] + how)]
 
 
 def _peers(swarm: dict[str, Any]) -> str:

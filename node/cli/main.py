@@ -45,6 +45,14 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "retract": ("node.cli.publish:retract", "Withdraw a record of one's own."),
         "watch": ("node.cli.watch:watch", "Follow a network, or give it an idea, without a node."),
     },
+    "People": {
+        "verify": ("node.cli.verify:verify", "Become a verified participant by e-mail."),
+        "keys": ("node.cli.keys:keys", "The account behind this node, and its keys."),
+        "contributions": (
+            "node.cli.contributions:contributions",
+            "List your own records, and what became of them.",
+        ),
+    },
     "The network": {
         "invite": ("node.cli.swarm:invite", "Print one line that lets others join."),
         "peers": ("node.cli.swarm:peers", "Show who is there."),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ensue.errors import UserError
-from node import text
+from node import names, text
 from node.cli import tracks
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _found(address: str) -> tuple[Genesis | None, tuple[str, ...]]:
 
 def _tell(answer: Answer, call: Callable[[str], str], wanted: str) -> None:
     words = (
-        f"From {text.peer(answer.peer)} of network {answer.store.network[:10]}: each record is signed, and was verified"
+        f"From {names.key(answer.peer)} of network {answer.store.network[:10]}: each record is signed, and was verified"
         " here; their order, and that none is missing, is this peer's word alone."
     )
     if answer.track != wanted:

@@ -12,6 +12,7 @@ from node import text
 from node.cli import output, sources, tracks
 from node.cli import peer as peers
 from node.cli.tracks import Asked
+from node.names import Names
 
 if TYPE_CHECKING:
     from ensue.store import ResultRow, Store
@@ -74,7 +75,7 @@ def _heading(first: ResultRow, track: str, by: str) -> None:
 
 
 def _table(ranked: Sequence[ResultRow], by: str, store: Store, by_author: bool) -> None:
-    now_ms = int(time.time() * 1000)
+    now_ms, called = int(time.time() * 1000), Names.of(store)
     cells, colours = [], []
     for place, row in enumerate(ranked, 1):
         cells.append(
@@ -84,7 +85,7 @@ def _table(ranked: Sequence[ResultRow], by: str, store: Store, by_author: bool) 
                 text.signed(output.gain(row, store)),
                 f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}",
                 text.short(row.id),
-                text.who(row.agent, row.author),
+                called.who(row.agent, row.author),
                 text.printable(row.hardware_class, 28),
                 text.ago(row.created_ms if by_author else row.received_ms, now_ms),
                 text.printable(row.description) + "".join(f" [{flag}]" for flag in row.flags),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ensue.errors import UserError
-from node import text
+from node import names, text
 from node.cli import output, sources, tracks
 from node.cli.tree import family
+from node.names import Names
 
 if TYPE_CHECKING:
     from ensue.record import Record
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from node.home import Home
 
 WINDOW_RECORDS = 1000
+ENDING_MIN = 4  # characters of a peer id that name its author
 
 
 @click.command(short_help="Show one record in full.")
@@ -129,7 +132,7 @@ def _parent(store: Store, identifier: str) -> str:
 
 
 @click.command(short_help="List records, newest last.")
-@click.option("--author", metavar="A", help="Only records of this peer id, its ending, or this node name.")
+@click.option("--author", metavar="A", help="Only of this peer id, its ending, this node name, or this @account.")
 @click.option("--kind", metavar="K", help="Only records of this kind, such as result or hypothesis.")
 @output.positive("--limit", 50, "At most so many, the newest.")
 @output.as_json
@@ -137,6 +140,7 @@ def log(author: str | None, kind: str | None, limit: int, in_json: bool) -> None
     """List records in the order in which they arrived here, one a line."""
     with output.replica() as (_, store):
         newest = _newest(store, author, kind, limit)
+        called = Names.of(store, {record.author: None for record in newest})
     if in_json:
         output.print_json([_envelope(record) | {"body": record.body} for record in newest])
         return
@@ -147,7 +151,7 @@ def log(author: str | None, kind: str | None, limit: int, in_json: bool) -> None
         [
             text.clock(record.time_ms),
             text.short(record.id),
-            text.who(str(record.body.get("agent", "")), record.author),
+            called.who(str(record.body.get("agent", "")), record.author),
             str(record.seq),
             text.printable(record.kind, 12),
             summary(record),
@@ -173,17 +177,20 @@ def _newest(store: Store, author: str | None, kind: str | None, limit: int) -> l
         start = max(0, start - max(limit, WINDOW_RECORDS))
         numbered = store.numbered(kind=kind, after_rowid=start)
         window = takewhile(lambda pair, end=end: end is None or pair[0] <= end, numbered)  # type: ignore[misc]
-        found = [record for _, record in window if author is None or _written_by(record, author)] + found
+        found = [record for _, record in window if author is None or _written_by(store, record, author)] + found
         end = start
     return found[-limit:]
 
 
-def _written_by(record: Record, author: str) -> bool:
+def _written_by(store: Store, record: Record, author: str) -> bool:
     author = text.entered(author)
-    ending = author.lstrip("…")
+    if author.startswith(names.ACCOUNT):
+        account, ending = store.people.account_of(record.author), author[1:]
+        return account is not None and len(ending) >= ENDING_MIN and account.endswith(ending)
+    ending = author.lstrip(names.NODE)
     return (
         record.author == author
-        or (len(ending) >= 4 and record.author.endswith(ending))
+        or (len(ending) >= ENDING_MIN and record.author.endswith(ending))
         or (record.body.get("agent") == author)
     )
 
@@ -203,7 +210,23 @@ def summary(record: Record) -> str:
         return text.printable(f"{body.get('description')}{expected}")
     if record.kind == "retraction":
         return text.printable(f"{str(body.get('target'))[:10]}: {body.get('reason')}")
+    if record.kind in ("delegation", "revocation", "credential", "verifier", "quorum"):
+        return text.printable(_of_people(record.kind, body))
     return text.printable(str(body.get("text", "")))
+
+
+def _of_people(kind: str, body: Mapping[str, Any]) -> str:
+    """Return what a record about people says; its body has been checked when it came."""
+    if kind == "delegation":
+        return f"speaks for {names.account(body['account'])}"
+    if kind == "revocation":
+        said = f"{names.account(body['account'])} voids {names.key(body['node'])} after number {body['last_seq']}"
+        return f"{said}: {body['reason']}" if body.get("reason") else said
+    if kind == "credential":
+        return f"vouches for {names.account(body['account'])} until {text.clock(body['expires_ms'])}"
+    if kind == "verifier":
+        return f"{body['name']} at {body['url']}"
+    return f"{text.plural(len(body['verifiers']), 'verifier')} trusted from now on, {body['needed']} needed"
 
 
 @click.command(short_help="Draw a result's ancestors and descendants.")

@@ -18,6 +18,7 @@ import click
 from ensue.errors import UnknownId, UserError
 from node import text
 from node.cli import output
+from node.names import Names
 
 if TYPE_CHECKING:
     from ensue.store import ResultRow, Store
@@ -112,6 +113,7 @@ def print_result(
     `track` is what to call its track, `also` are the results that others got from the same experiment; `here`: this
     machine has a replica, which further commands can be asked about.
     """
+    called = Names.of(store)
     mark = click.style(f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}", fg=output.COLOURS[row.status])
     value = f"{text.printable(row.metric)} {text.number(row.value)}" if row.value is not None else "no value"
     click.echo(f"{mark}  {click.style(value, bold=True)}  {text.printable(row.description)}")
@@ -127,13 +129,13 @@ def print_result(
         ("software", text.printable(row.software)),
         (
             "by",
-            f"{text.who(row.agent, row.author)} with {text.printable(row.proposer)}   {text.printable(row.author)}",
+            f"{called.who(row.agent, row.author)} with {text.printable(row.proposer)}   {text.printable(row.author)}",
         ),
         ("when", f"{text.clock(row.created_ms)} by its author's clock, here {text.clock(row.received_ms)}"),
         ("script", f"{row.source[:10]}, {text.size(row.source_bytes)}" + _more(here, row, "--source")),
     ]
     if also:
-        pairs.append(("also run by", "\n".join(_run_again(other) for other in also)))
+        pairs.append(("also run by", "\n".join(_run_again(other, called) for other in also)))
     if row.log:
         pairs.append(("output", row.log[:10] + _more(here, row, "--log")))
     output.facts(pairs)
@@ -143,9 +145,9 @@ def _more(here: bool, row: ResultRow, option: str) -> str:
     return f"   autoresearch show {row.id[:10]} {option}" if here else ""
 
 
-def _run_again(other: ResultRow) -> str:
+def _run_again(other: ResultRow, called: Names) -> str:
     value = other.status.replace("_", " ") if other.value is None else text.number(other.value)
-    return f"{text.who(other.agent, other.author)}   {text.short(other.id)}  {value}"
+    return f"{called.who(other.agent, other.author)}   {text.short(other.id)}  {value}"
 
 
 def _line_of(store: Store, row: ResultRow) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ import click
 
 from node import text
 from node.cli import output
+from node.names import Names
 
 if TYPE_CHECKING:
     from ensue.store import Store
@@ -66,7 +67,8 @@ def peers(in_json: bool) -> None:
     """Show the peers of this node: those it is connected to, then those it knows, and whether others can reach it."""
     with output.replica() as (home, store):
         said, running, book = _known(home, store)
-    rows = _rows(said if running else None, said, book)
+        rows = _rows(said if running else None, said, book)
+        called = Names.of(store, [row["peer_id"] for row in rows])
     if in_json:
         output.print_json(_document(said, running) | {"peers": rows})
         return
@@ -81,7 +83,7 @@ def peers(in_json: bool) -> None:
         return
     now_ms = _now_ms()
     heads = ["peer", "state", "seen", "lag", "rtt", "version", "address"]
-    cells = [_cells(row, now_ms) for row in rows]
+    cells = [_cells(row, now_ms, called) for row in rows]
     colours = ["green" if row["connected"] else None for row in rows]
     output.rows(heads, cells, "<<<>><<", colours, spare=["rtt", "version", "seen"])
 
@@ -194,10 +196,10 @@ def _document(said: SwarmStatus | None, running: bool) -> dict[str, Any]:
     }
 
 
-def _cells(row: dict[str, Any], now_ms: int) -> list[str]:
+def _cells(row: dict[str, Any], now_ms: int, called: Names) -> list[str]:
     address = row["addresses"][0] if row["addresses"] else text.NONE
     return [
-        text.who(row["name"], row["peer_id"]),
+        called.who(row["name"], row["peer_id"]),
         _state(row),
         text.ago(row["last_seen_ms"], now_ms) if row["last_seen_ms"] else "never",
         text.NONE if row["lag_records"] is None else f"{row['lag_records']:,}",

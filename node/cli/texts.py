@@ -10,6 +10,7 @@ import click
 
 from node import text
 from node.cli import output
+from node.names import Names
 
 if TYPE_CHECKING:
     from ensue.store import HypothesisRow, InsightRow, Store
@@ -26,8 +27,9 @@ def list_hypotheses(store: Store, track: str, limit: int, in_json: bool) -> None
     if not ideas:
         click.echo("No ideas yet: `autoresearch hypothesis WORDS --change KNOB=VALUE` publishes the first.")
         return
+    called = Names.of(store)
     cells = [
-        [text.short(idea.id), text.who(idea.agent, idea.author), fate(idea), text.printable(idea.text)]
+        [text.short(idea.id), called.who(idea.agent, idea.author), fate(idea), text.printable(idea.text)]
         for idea in ideas
     ]
     output.rows(
@@ -54,10 +56,11 @@ def list_insights(store: Store, track: str, limit: int, in_json: bool) -> None:
     if not lessons:
         click.echo("No lessons yet: `autoresearch insight WORDS --evidence ID` publishes the first.")
         return
+    called = Names.of(store)
     cells = [
         [
             text.short(lesson.id),
-            text.who(lesson.agent, lesson.author),
+            called.who(lesson.agent, lesson.author),
             text.plural(len(lesson.evidence), "result"),
             text.printable(lesson.scope, 24) or text.NONE,
             standing(lesson, now_ms),

@@ -17,6 +17,7 @@ from ensue.errors import InvalidBody, LogInDoubt, UserError
 from node import text
 from node.cli import output, tracks
 from node.home import default_home
+from node.names import Names
 
 if TYPE_CHECKING:
     from ensue.genesis import Genesis
@@ -155,10 +156,10 @@ class Shown:
         else:
             better = "lower is better" if ranked[0].direction == "min" else "higher is better"
             output.title(f"{track.name} · {text.printable(ranked[0].metric)}, {better}")
-            _table(ranked)
+            _table(ranked, Names.of(store))
 
     def _news(self, store: Store, track: tracks.Asked, upto: int) -> None:
-        best = store.best(track.id)
+        best, called = store.best(track.id), Names.of(store)
         for number, record in store.numbered(kind="result", after_rowid=self._upto):
             if number > upto:
                 return
@@ -168,17 +169,17 @@ class Shown:
             if self._in_json:
                 _line({"result": output.result_json(row), "best": best is not None and best.id == row.id})
             else:
-                click.echo(_news_line(row, best))
+                click.echo(_news_line(row, best, called))
 
 
-def _table(ranked: list[ResultRow]) -> None:
+def _table(ranked: list[ResultRow], called: Names) -> None:
     cells = [
         [
             str(place) if row.value is not None else text.NONE,
             text.number(row.value),
             f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}",
             text.short(row.id),
-            text.who(row.agent, row.author),
+            called.who(row.agent, row.author),
             text.printable(row.hardware_class, 28),
             text.printable(row.description) + "".join(f" [{flag}]" for flag in row.flags),
         ]
@@ -188,12 +189,12 @@ def _table(ranked: list[ResultRow]) -> None:
     output.rows(heads, cells, ">><<<<<", [output.COLOURS[row.status] for row in ranked], spare=["hardware", "by"])
 
 
-def _news_line(row: ResultRow, best: ResultRow | None) -> str:
+def _news_line(row: ResultRow, best: ResultRow | None, called: Names) -> str:
     words = [
         f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}",
         text.number(row.value),
         text.short(row.id),
-        text.who(row.agent, row.author),
+        called.who(row.agent, row.author),
         text.printable(row.description),
     ]
     line = text.fit("  ".join(words), output.columns())

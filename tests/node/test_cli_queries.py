@@ -10,7 +10,7 @@ import pytest
 
 from ensue.identity import Identity
 from ensue.store import Store, ownlog
-from node import text
+from node import names, text
 
 RESULT_FIELDS = {
     "id",
@@ -152,7 +152,7 @@ def test_show_says_who_else_ran_the_same_experiment(research, invoke):
     assert json.loads(invoke("show", best, "--json").stdout)["duplicates"] == [first, second]
     lines = invoke("show", best).stdout.splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("also run by"))
-    assert lines[at].split()[3:] == ["bob", f"…{author.peer_id[-6:]}", first[:10], "1.6001"]
+    assert lines[at].split()[3:] == ["bob", f"…{author.peer_id[-8:]}", first[:10], "1.6001"]
     assert lines[at + 1].split()[0] == "cyd"
     assert lines[at + 1].endswith(f"{second[:10]}  crashed")
     assert json.loads(invoke("show", first, "--json").stdout)["duplicates"] == [best, second]
@@ -194,7 +194,7 @@ def test_log_is_one_line_a_record(research, invoke):
         research.identity.peer_id,
         research.identity.peer_id[-6:],
         "ada",
-        text.peer(research.identity.peer_id),
+        names.key(research.identity.peer_id),
     ):
         assert len(json.loads(invoke("log", "--json", "--author", author).stdout)) == 7
     assert "No such records" in invoke("log", "--author", "nobody").stdout

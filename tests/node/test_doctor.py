@@ -17,14 +17,14 @@ def test_a_fresh_machine_needs_no_home(home, invoke):
     verdict, found = checks(invoke)
     assert verdict in ("ok", "warn")
     assert found["key"]["found"].startswith("none yet")
-    assert {"python", "settings", "disk", "track", "git", "sandbox", "clock", "reachability", "mail"} <= found.keys()
+    assert {"python", "settings", "disk", "track", "git", "sandbox", "clock", "reachability", "verified"} <= found.keys()
     assert not home.path.exists()
 
 
 def test_text_has_a_fix_below_every_fault(founded, invoke):
     shown = invoke("doctor", "--quick").stdout
     assert "warn  key back-up" in shown
-    assert "→ autoresearch doctor --backup-key FILE" in shown
+    assert "autoresearch doctor --backup-key FILE" in shown
     assert shown.strip().endswith("Research can run; what is marked would make it better.")
 
 

@@ -50,6 +50,7 @@ ODD = (
 OWN_COLOURS = re.compile(r"\x1b\[(?:0|1|2|22|3[0-7])m")
 NAMES = "x" + "\u0301" * 30 + "\u3164"  # prints and is composed, so a name may be it
 EXCUSED = {
+    "verify": "shows nothing of records; what a verifier says stands in test_cli_verify",
     "join": "its views stand below",
     "run": "shows what a script of one's own prints, line by line through `printable`",
     "prepare": "shows nothing of records",
@@ -144,6 +145,8 @@ def commands(stranger: dict[str, list[Record]], folder: Path) -> Iterator[list[s
     yield ["leave"]
     yield ["peers"]
     yield ["invite"]
+    yield ["contributions", "--limit", "500"]
+    yield ["keys", "show"]
     yield ["log", "--limit", "500"]
     yield ["log", "--author", ODD[8]]
     yield ["log", "--kind", "x.later"]

@@ -216,7 +216,7 @@ def test_whoever_is_turned_away_finds_others_in_the_index(world, ask):
     with also(world, turned_away()) as address:
         found = ask("best", "--json", "--peer", line(address))
         assert json.loads(found.stdout)["id"] == world.heir
-        assert f"From …{world.transport.peer_id[-6:]}" in found.stderr
+        assert f"From …{world.transport.peer_id[-8:]}" in found.stderr
         assert "answered enough for now" in ask("best", "--peer", address, code=1).stderr  # and so with no index
 
 

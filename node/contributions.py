@@ -1,0 +1,92 @@
+"""One's own records and what became of them: who received them, whether they count, and at which level.
+
+Claims are left out, as each is the announcement of a result. Also left out: how it is printed (cli.contributions).
+Rejected: asking peers; what they have was noted when it was sent to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ensue.store.rows import FROZEN, RETRACTED, REVOKED
+from node.sync import received
+
+if TYPE_CHECKING:
+    from ensue.record import Record
+    from ensue.store import Store
+
+WINDOW_RECORDS = 1_000
+LEFT_OUT = frozenset(("claim",))
+VOID = "void"
+_WHY = {
+    RETRACTED: "you withdrew it",
+    FROZEN: "its key signed one number twice, so nothing counts from there on",
+    REVOKED: "its key was revoked, and this came after the last number that counts",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One own record; `received_by` is None where only another machine of the account can know, `why` says more."""
+
+    record: Record
+    this_node: bool
+    received_by: int | None
+    level: str
+    why: str = ""
+
+
+def contributions(store: Store, node: str, limit: int) -> list[Contribution]:
+    """Return the newest own records, oldest first: this node's, and those of the account's other nodes."""
+    account = store.people.account_of(node)
+    rows = store.people.nodes(account) if account is not None else []
+    authors = {row.node: row.void_from for row in rows} | {node: store.frozen_from(node)}
+    withdrawn = frozenset(
+        str(record.body["target"])
+        for author in authors
+        for _, record in store.numbered(author=author, kind="retraction")
+    )
+    numbers = {author: received.read(store, author) for author in authors}
+    found = []
+    for record in _newest(store, frozenset(authors), limit):
+        own, known = record.author == node, numbers[record.author]
+        count = received.count(known, record.seq) if own or known else None
+        level, why = _standing(store, record, authors[record.author], withdrawn)
+        found.append(Contribution(record, own, count, level, why))
+    return found
+
+
+def _newest(store: Store, authors: frozenset[str], limit: int) -> list[Record]:
+    """Return the newest records of some authors, oldest first; reads backwards, a window at a time."""
+    found: list[Record] = []
+    end: int | None = None
+    start = store.count()
+    while len(found) < limit and (end is None or end > 0):
+        start = max(0, start - max(limit, WINDOW_RECORDS))
+        window = []
+        for number, record in store.numbered(after_rowid=start):
+            if end is not None and number > end:
+                break
+            if record.author in authors and record.kind not in LEFT_OUT:
+                window.append(record)
+        found = window + found
+        end = start
+    return found[-limit:]
+
+
+def _standing(store: Store, record: Record, void_from: int | None, withdrawn: frozenset[str]) -> tuple[str, str]:
+    """Return a record's level, and why it is no higher where there is a reason."""
+    if record.kind == "result":
+        row = store.result(record.id)
+        why = next((words for flag, words in _WHY.items() if flag in row.flags), "")
+        if why:
+            return VOID, why
+        if row.status == "refused":
+            return row.level, f"refused by the scorer: {row.reason}"
+        return row.level, ", ".join(row.flags)
+    if record.id in withdrawn:
+        return VOID, _WHY[RETRACTED]
+    if void_from is not None and record.seq >= void_from:
+        return VOID, f"nothing of this key counts from number {void_from} on"
+    return "recorded", ""

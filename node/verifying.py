@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from ensue.errors import AutoresearchError
 from ensue.genesis import Genesis
 from ensue.identity import Identity
 from node.home import Home
+from node.lock import NodeLock
 from verify.key import KEY_NAME
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from verify.service import Service
     from verify.settings import Settings
 
-FOLDER = "verifier"
+FOLDER, LOCK_NAME = "verifier", "verifier.lock"
 LISTENS_NOTE = "verifier listens"
 """Where the verifier of this home answers while the node runs, a URL."""
 OFF = "off"
@@ -77,14 +78,13 @@ def running(home: Home, store: Store, chosen: Settings, listen: str) -> Iterator
     """
     from node import serving
 
-    listening = serving.bound(listen)
-    url = serving.url_of(listening)
-    try:
+    with ExitStack() as held:
+        folder(home).mkdir(mode=0o700, parents=True, exist_ok=True)
+        held.enter_context(NodeLock(folder(home) / LOCK_NAME))
+        listening = held.enter_context(serving.bound(listen))
+        url = serving.url_of(listening)
         service = opened(home, store, chosen.model_copy(update={"url": chosen.url or url}))
-    except BaseException:
-        listening.close()
-        raise
-    try:
+        held.callback(service.close)
         with serving.Serving(service, listening):
             if chosen.url:
                 announce(service, store)
@@ -93,8 +93,6 @@ def running(home: Home, store: Store, chosen: Settings, listen: str) -> Iterator
                 yield service, url
             finally:
                 store.local_set(LISTENS_NOTE, None, durable=False)
-    finally:
-        service.close()
 
 
 @contextmanager

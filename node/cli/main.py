@@ -52,6 +52,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "node.cli.contributions:contributions",
             "List your own records, and what became of them.",
         ),
+        "verifier": ("node.cli.verifier:verifier", "Run a verifier, or see and change whom the network trusts."),
     },
     "The network": {
         "invite": ("node.cli.swarm:invite", "Print one line that lets others join."),

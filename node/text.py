@@ -132,7 +132,8 @@ def seconds(value: float | None) -> str:
         return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
     if value < 120:
         return f"{value:.0f} s"
-    minutes = int(value // 60)
+    value = round(value)
+    minutes = value // 60
     if minutes < 120:
         return f"{minutes} min {value - minutes * 60:02.0f} s"
     hours, minutes = divmod(minutes, 60)

@@ -50,8 +50,9 @@ class VerifierRefused(NetworkError):
     """A verifier will not do what was asked; `code` is its word for the reason, `left` the tries that are left."""
 
     def __init__(self, who: str, refusal: RefusalAnswer) -> None:
-        said = text.printable(refusal.said, SAID_COLUMNS)
-        super().__init__(f"{who} refuses: {said or refusal.error}")
+        said = text.printable(refusal.said, SAID_COLUMNS) or text.printable(refusal.error)
+        tries = "" if refusal.left is None else f" ({text.plural(refusal.left, 'try')} left)"
+        super().__init__(f"{who} refuses: {said}{tries}")
         self.code = refusal.error
         self.left = refusal.left
 

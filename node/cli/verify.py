@@ -19,6 +19,8 @@ from node.standing import RENEWAL_DUE_MS
 from verify.request import code_digits
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ensue.identity import Identity
     from ensue.store import Store
     from node.verifiers import Verifier
@@ -97,6 +99,8 @@ class Work:
         self.asked = asyncio.run(
             participant.ask(self._store, account, self._node.peer_id, email.strip(), places, wanted, self.reach)
         )
+        if any(one.url is None for one in self.asked.awaited) and (letters := _letters(self._home)):
+            self.asked.said.append(f"it has no mail server, so its letters lie in {letters}")
         self.failed = [*self.asked.failed, *(without if len(self.asked.awaited) < wanted else [])]
         if not self.asked.awaited:
             raise NetworkError("; ".join(self.failed))
@@ -201,6 +205,16 @@ NOBODY = (
     "this network trusts no verifier, so nobody can be verified in it: its founder names verifiers with `autoresearch "
     "verifier propose`"
 )
+
+
+def _letters(home: Home) -> Path | None:
+    """Return where the letters of this home's own verifier lie; None where they go out by mail."""
+    from node import verifying
+    from verify.service import LETTERS_NAME
+    from verify.settings import load
+
+    folder = verifying.folder(home)
+    return None if load(folder).smtp_host else folder / LETTERS_NAME
 
 
 def _now_ms() -> int:

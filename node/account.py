@@ -189,7 +189,7 @@ def saved(store: Store, account: str) -> Saved | None:
     try:
         found = json.loads(store.local_get(BACKED_UP_NOTE) or "{}")
         kept = Saved(str(found["account"]), int(found["time_ms"]), str(found["where"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, RecursionError, TypeError, ValueError):
         return None
     return kept if kept.account == account else None
 

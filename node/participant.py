@@ -223,7 +223,7 @@ def awaited(store: Store) -> list[Awaited]:
     try:
         found = [Awaited(**one) for one in json.loads(store.local_get(NOTE) or "[]")]
         return [one for one in found if one.expires_ms + FORGOTTEN_AFTER_MS > _now_ms()][-AWAITED_MAX:]
-    except (TypeError, ValueError):
+    except (RecursionError, TypeError, ValueError):
         return []
 
 

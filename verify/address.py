@@ -57,6 +57,7 @@ def read(text: str, *, trial: bool = False) -> Address:
             allow_quoted_local=False,
             allow_domain_literal=False,
             allow_display_name=False,
+            strict=True,
             check_deliverability=False,
             test_environment=trial,
         )
@@ -74,8 +75,11 @@ def read(text: str, *, trial: bool = False) -> Address:
 
 
 def _risky(local: str) -> bool:
-    """Return whether a mail server behind ours could take a local part for an option, a program, a route or no name."""
-    return local.startswith(("-", "+")) or any(character in local for character in "!%|`/")
+    """Return whether a mail server behind ours could take a local part for an option, a program, a route or a code.
+
+    Some decode =?utf-8?q?...?= where no name is, and then send a letter elsewhere.
+    """
+    return local.startswith(("-", "+")) or any(character in local for character in "!%|`/=?")
 
 
 def _canonical(local: str, host: str) -> str:

@@ -29,7 +29,7 @@ REPLY_BYTES_MAX = 64 * 1024
 LETTERS_A_CONNECTION_MAX = 100
 IDLE_S = 10.0
 """How long an open connection waits for another letter; servers hang up after minutes."""
-_FOR_GOOD = 500
+_FOR_GOOD = range(500, 600)
 
 
 class Delayed(NetworkError):
@@ -120,19 +120,24 @@ class Server:
                 connection.send_message(message)
         except smtplib.SMTPRecipientsRefused as error:
             code = min((code for code, _ in error.recipients.values()), default=0)
-            self._refused(code, final=code >= _FOR_GOOD)
+            self._refused(hasty, code, of_letter=True)
         except smtplib.SMTPResponseException as error:
             of_letter = isinstance(error, smtplib.SMTPDataError | smtplib.SMTPSenderRefused)
-            self._refused(error.smtp_code, final=of_letter and error.smtp_code >= _FOR_GOOD)
+            self._refused(hasty, error.smtp_code, of_letter=of_letter)
         except (smtplib.SMTPException, OSError, ValueError) as error:
-            self.rest()
+            self._drop(hasty)
             raise _Lost(type(error).__name__) from None
         self._connection, self._used_at = connection, time.monotonic()
         self._letters += 1
 
-    def _refused(self, code: int, *, final: bool) -> NoReturn:
+    def _drop(self, hasty: "_Deadline") -> None:
+        """Hang up, also where the connection was only on its way."""
+        hasty.hang_up()
         self.rest()
-        if final:
+
+    def _refused(self, hasty: "_Deadline", code: int, *, of_letter: bool) -> NoReturn:
+        self._drop(hasty)
+        if of_letter and code in _FOR_GOOD:
             raise Undeliverable(f"the mail server refuses a letter for good ({code})") from None
         raise Delayed(f"the mail server does not take a letter now ({code})") from None
 
@@ -227,6 +232,10 @@ class _Deadline:
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+    def hang_up(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
     def __enter__(self) -> None:
         self._timer.start()

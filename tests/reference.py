@@ -54,16 +54,24 @@ def command_line() -> str:
         for name in commands:
             command = cli.get_command(context, name)
             assert command is not None
-            inner = click.Context(command, info_name=name, parent=context)
-            usage = " ".join(command.collect_usage_pieces(inner))
-            parts.append(f"### {name}")
-            parts.append(f"`autoresearch {name} {usage}`")
-            parts.append(" ".join((command.help or "").replace("\b", "").split()))
-            rows = [record for p in command.params if (record := p.get_help_record(inner))]
-            parts.append(
-                "\n".join(["| option | meaning |", "|---|---|", *(f"| `{a}` | {_cell(b)} |" for a, b in rows)])
-            )
+            parts += _command(command, name, context, "###")
     return "\n\n".join(parts) + "\n"
+
+
+def _command(command: click.Command, name: str, parent: click.Context, heading: str) -> Iterator[str]:
+    """Yield the paragraphs about a command, then those about what a group of commands holds."""
+    inner = click.Context(command, info_name=name, parent=parent)
+    yield f"{heading} {inner.command_path.removeprefix('autoresearch ')}"
+    yield f"`{inner.command_path} {' '.join(command.collect_usage_pieces(inner))}`"
+    yield " ".join((command.help or "").replace("\b", "").split())
+    rows = [record for p in command.params if (record := p.get_help_record(inner))]
+    if rows:
+        yield "\n".join(["| option | meaning |", "|---|---|", *(f"| `{a}` | {_cell(b)} |" for a, b in rows)])
+    if isinstance(command, click.Group):
+        for one in command.list_commands(inner):
+            found = command.get_command(inner, one)
+            assert found is not None
+            yield from _command(found, one, inner, f"{heading}#")
 
 
 def settings() -> str:

@@ -70,22 +70,23 @@ class Application:
         await send({"type": "http.response.body", "body": body})
 
     async def _answered(self, scope: _Scope, receive: _Receive) -> Answer:
-        if self._pending >= PENDING_MAX:
-            return _BUSY
-        self._pending += 1
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 body = await _body(receive)
-            question = Question(
-                method=scope["method"],
-                path=scope["path"],
-                query=scope.get("query_string", b"").decode("latin-1"),
-                body=body,
-                client=self._client(scope),
-            )
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._service.answer, question)
         except TimeoutError:
             return _SLOW
+        if self._pending >= PENDING_MAX:
+            return _BUSY
+        question = Question(
+            method=scope["method"],
+            path=scope["path"],
+            query=scope.get("query_string", b"").decode("latin-1"),
+            body=body,
+            client=self._client(scope),
+        )
+        self._pending += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._service.answer, question)
         except Exception:  # noqa: BLE001 - logged with its traceback; one request must not end the service
             _log.exception("a request failed")
             return _FAILED

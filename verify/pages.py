@@ -30,7 +30,7 @@ font:500 1.02rem/1.7 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",mo
 .id span{display:inline-block;margin-right:.7ch;color:var(--soft)}
 .id span:nth-last-of-type(-n+2){color:var(--ink);font-weight:700}
 button{display:block;width:100%;margin:1.5rem 0 1rem;padding:.95rem 1rem;border:0;border-radius:.6rem;
-background:var(--act);color:var(--act-ink);font:600 1.05rem/1.3 inherit;font-family:inherit;cursor:pointer}
+background:var(--act);color:var(--act-ink);font:inherit;font-weight:600;cursor:pointer}
 button:focus-visible{outline:3px solid var(--ink);outline-offset:3px}
 .note{color:var(--soft);font-size:.93rem}
 .good{color:var(--good)}.bad{color:var(--bad)}
@@ -83,7 +83,7 @@ class Pages:
         return self._page(
             "Confirmed",
             f'<h1 class="good">Confirmed</h1>'
-            f"<p>This account is now a verified participant of <strong>{escape(self._name)}</strong>:</p>"
+            f"<p>This verifier now vouches for your account in <strong>{escape(self._name)}</strong>:</p>"
             f"{_account(account)}"
             f"<p>Your terminal finds out by itself. You may close this page.</p>"
             f'<p class="note">The address was deleted here; what stays is a keyed digest of it, which tells nobody'

@@ -122,15 +122,19 @@ class Office:
     # Letters
 
     def letters(self) -> list[EmailMessage]:
-        folder = self.folder / "mail"
-        return [
-            message_from_bytes(path.read_bytes(), policy=SMTP)  # type: ignore[arg-type]
-            for path in (sorted(folder.iterdir()) if folder.exists() else [])
-        ]
+        return [_letter(path) for path in self._files()]
 
     def code(self) -> str:
         """Return the code in the newest letter."""
-        return code_in(self.letters()[-1])
+        return code_in(_letter(self._files()[-1]))
+
+    def _files(self) -> list[Path]:
+        folder = self.folder / "mail"
+        return sorted(folder.glob("*.eml")) if folder.exists() else []
+
+
+def _letter(path: Path) -> EmailMessage:
+    return message_from_bytes(path.read_bytes(), policy=SMTP)  # type: ignore[arg-type]
 
 
 def code_in(letter: EmailMessage) -> str:

@@ -11,7 +11,20 @@ from ensue.store.database import Database, Row, Value
 from ensue.store.queries import COUNTS, NAME, ORDER, matching, number_of, result
 from ensue.store.rows import ResultRow
 
+LEVELS = ("recorded", "official", "confirmed")
 _BY_AUTHOR, _BY_CLASS = ("author", "agent"), ("class",)
+
+
+def leaderboard(database: Database, track: str, by: str, limit: int, level: str) -> list[ResultRow]:
+    """Returns a ranking at a level; raises ValueError for one that there is not."""
+    if by not in ("result", "agent", "account", "class", "author") or level not in LEVELS:
+        raise ValueError(f"no leaderboard by {by!r} at level {level!r}")
+    if level == "confirmed":
+        return []
+    official = level == "official"
+    if by == "result":
+        return ranking(database, track, limit, official)
+    return ranking_by(database, track, by, limit, official)
 
 
 def best(
@@ -21,30 +34,33 @@ def best(
     hardware_class: str | None = None,
     author: str | None = None,
     account: str | None = None,
-    official: bool = False,
+    official: bool | None = False,
 ) -> ResultRow | None:
     """Returns the best kept result of a track that counts, within a class or an author's own; None if there is none.
 
-    `official`: among official results only, then perhaps those of an account.
+    `official`: among official results only, then perhaps those of an account; None: if there are any.
     """
+    if official is None:
+        found = best(database, track, hardware_class=hardware_class, author=author, official=True)
+        return found or best(database, track, hardware_class=hardware_class, author=author)
     track_no = number_of(database, track)
     if track_no is None:
         return None
     if author is not None or account is not None:
-        firsts = [
+        places = [
             row
             for name in ([author] if author is not None else _nodes(database, account or ""))
             for row in _firsts(database, track_no, _BY_AUTHOR, official, number_of(database, name or ""), account)
             if row[0] == 0
         ]
-        rows = [result(database, min(firsts, key=_order)[3].hex())] if firsts else []
+        rows = [result(database, min(places, key=_order)[3].hex())] if places else []
         return next((row for row in rows if row and hardware_class in (None, row.hardware_class)), None)
     where, values = f"WHERE x.track = ? AND x.place = 0 AND {_having(official)}", [track_no]
     if hardware_class is not None:
         where += " AND x.class = ?"
         values.append(number_of(database, hardware_class) or 0)
-    found = matching(database, f"{where}{ORDER} LIMIT 1", values)
-    return found[0] if found else None
+    firsts = matching(database, f"{where}{ORDER} LIMIT 1", values)
+    return firsts[0] if firsts else None
 
 
 def ranking(database: Database, track: str, limit: int, official: bool = False) -> list[ResultRow]:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from ensue.kinds import Body
     from ensue.people import Trust
+    from ensue.store.forgetting import Forgetting
     from ensue.store.intake import Intake
     from ensue.store.tables import Tables
 
@@ -48,7 +49,6 @@ BATCH_RECORDS = 500
 CATCHING_UP_MIN = 10_000
 """Fewer records are taken in as fast with all indexes in place."""
 LEADERBOARD_ROWS = 20
-LEVELS = ("recorded", "official", "confirmed")
 
 
 class Store:
@@ -75,15 +75,12 @@ class Store:
             if migrate(self._database, network, DERIVATION):
                 self._derive()
             if trust is not None and trust != read_trust(self._database, network):
-                self._trust(trust)
+                with self._changing(durable=True):
+                    write_trust(self._database, trust)
+                    self._tables.trust_changed()
         except BaseException:
             self._database.close()
             raise
-
-    def _trust(self, trust: "Trust") -> None:
-        with self._changing(durable=True):
-            write_trust(self._database, trust)
-            self._tables.trust_changed()
 
     @cached_property
     def _tables(self) -> "Tables":
@@ -96,6 +93,13 @@ class Store:
         from ensue.store.intake import Intake
 
         return Intake(self._database, self._tables, self._shelf, self.network)
+
+    @cached_property
+    def forgetting(self) -> "Forgetting":
+        """What takes records of others out of this replica again."""
+        from ensue.store.forgetting import Forgetting
+
+        return Forgetting(self._database, self._tables, self.network, lambda: self._changing(durable=False))
 
     def __enter__(self) -> "Store":
         return self
@@ -279,11 +283,9 @@ class Store:
 
     def outbox_done(self, ids: Iterable[str]) -> None:
         """Takes records out of the outbox."""
+        done = "DELETE FROM outbox WHERE no = (SELECT no FROM records WHERE id = ?)"
         with self._changing(durable=False):
-            for record_id in ids:
-                self._database.run(
-                    "DELETE FROM outbox WHERE no = (SELECT no FROM records WHERE id = ?)", (bytes.fromhex(record_id),)
-                )
+            self._database.run_many(done, [(bytes.fromhex(record_id),) for record_id in ids])
 
     # What follows from the records
 
@@ -294,19 +296,15 @@ class Store:
 
         `by` agent, account, class or author gives the first of each group. No result is confirmed yet.
         """
-        if by not in ("result", "agent", "account", "class", "author") or level not in LEVELS:
-            raise ValueError(f"no leaderboard by {by!r} at level {level!r}")
-        if level == "confirmed":
-            return []
-        official = level == "official"
-        if by == "result":
-            return rankings.ranking(self._database, track, limit, official)
-        return rankings.ranking_by(self._database, track, by, limit, official)
+        return rankings.leaderboard(self._database, track, by, limit, level)
 
     def best(
-        self, track: str, hardware_class: str | None = None, author: str | None = None, *, official: bool = False
+        self, track: str, hardware_class: str | None = None, author: str | None = None, *, official: bool | None = False
     ) -> ResultRow | None:
-        """Returns the best kept result that counts, overall, of a hardware class or of an author; None without one."""
+        """Returns the best kept result that counts, overall, of a hardware class or of an author; None without one.
+
+        `official`: among official results; None: among those where there are any.
+        """
         return rankings.best(self._database, track, hardware_class=hardware_class, author=author, official=official)
 
     def result(self, record_id: str) -> ResultRow:

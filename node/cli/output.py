@@ -121,8 +121,11 @@ def better(row: ResultRow, other: ResultRow | None) -> float | None:
     return other.value - row.value if row.direction == "min" else row.value - other.value
 
 
-def result_json(row: ResultRow) -> dict[str, Any]:
-    """Return a result with the fields that `--json` promises, figures in the units that their names end with."""
+def result_json(row: ResultRow, store: Store | None = None) -> dict[str, Any]:
+    """Return a result with the fields that `--json` promises, figures in the units that their names end with.
+
+    With a replica the account that its author spoke for stands in it too.
+    """
     found: dict[str, Any] = {
         "id": row.id,
         "experiment": row.experiment,
@@ -148,6 +151,8 @@ def result_json(row: ResultRow) -> dict[str, Any]:
         *("sandbox", "software", "source", "source_bytes", "log"),
     ):
         found[name] = getattr(row, name)
+    if store is not None:
+        found["account"] = store.people.account_of(row.author, row.seq)
     if row.reason is not None:
         found["reason"] = row.reason
     return found

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BY = ("result", "agent", "account", "class", "author")
 CLASSES_MAX = 100
+_OFFICIAL = "✓"
 LEVELS = ("recorded", "official", "confirmed")
 
 
@@ -53,7 +54,7 @@ def _print_ranked(
 ) -> None:
     """Print a ranking; `by_author`: when by the authors' clocks, as it is not known when the records came."""
     if in_json:
-        output.print_json([output.result_json(row) for row in ranked])
+        output.print_json([output.result_json(row, store) for row in ranked])
         return
     _heading(ranked[0], track, by)
     _table(ranked, by, store, by_author)
@@ -65,7 +66,8 @@ def _nothing(track: str, level: str, hint: str) -> None:
     if level == "recorded":
         click.echo(f"No results on {track} yet: run `autoresearch join`, the first takes a few minutes.{hint}")
     else:
-        click.echo(f"No {level} results on {track}: nobody has verified or rerun one yet.")
+        what = "verifiers vouch for nobody yet" if level == "official" else "nobody has rerun one yet"
+        click.echo(f"No {level} results on {track}: {what}.")
 
 
 def _heading(first: ResultRow, track: str, by: str) -> None:
@@ -85,6 +87,7 @@ def _table(ranked: Sequence[ResultRow], by: str, store: Store, by_author: bool) 
                 text.signed(output.gain(row, store)),
                 f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}",
                 text.short(row.id),
+                _OFFICIAL if row.level == "official" else "",
                 called.who(row.agent, row.author),
                 text.printable(row.hardware_class, 28),
                 text.ago(row.created_ms if by_author else row.received_ms, now_ms),
@@ -92,24 +95,47 @@ def _table(ranked: Sequence[ResultRow], by: str, store: Store, by_author: bool) 
             ]
         )
         colours.append(output.COLOURS[row.status])
-    heads = ["#", text.printable(ranked[0].metric, 16), "gain", "status", "id", "by", "hardware", "when", "what"]
-    output.rows(heads, cells, ">>><<<<><", colours, spare=["when", "hardware", "by"])
+    heads = [
+        "#",
+        text.printable(ranked[0].metric, 16),
+        "gain",
+        "status",
+        "id",
+        _OFFICIAL,
+        "by",
+        "hardware",
+        "when",
+        "what",
+    ]
+    if not any(row.level == "official" for row in ranked):
+        heads, cells = [*heads[:5], *heads[6:]], [[*row[:5], *row[6:]] for row in cells]
+    aligns = ">>><<<<<><" if len(heads) == 10 else ">>><<<<><"
+    output.rows(heads, cells, aligns, colours, spare=["when", "hardware", "by"])
 
 
 @click.command(short_help="Show the best result, its script, or its change.")
 @click.option("--class", "hardware_class", metavar="C", help="The best on one hardware class.")
+@click.option("--level", type=click.Choice(LEVELS), help="Believed how far; default: the highest level there is.")
 @click.option("--source", "as_source", is_flag=True, help="Print its train.py.")
 @click.option("--diff", "as_diff", is_flag=True, help="Print how its train.py differs from the baseline.")
 @output.of_track
 @peers.option
 @output.as_json
 def best(
-    hardware_class: str | None, as_source: bool, as_diff: bool, track: str | None, peer: str | None, in_json: bool
+    hardware_class: str | None,
+    level: str | None,
+    as_source: bool,
+    as_diff: bool,
+    track: str | None,
+    peer: str | None,
+    in_json: bool,
 ) -> None:
-    """Show the best kept result of a track."""
+    """Show the best kept result of a track: of official results, where there are any."""
     if as_source and as_diff:
         raise click.UsageError("--source and --diff exclude each other: choose one.")
     if peer is not None:
+        if level not in (None, "recorded"):
+            raise click.UsageError("A peer answers with the best of all that is recorded.")
         from node.swarm.query import Best
 
         scripts: Literal["own", "both", "none"] = "own" if as_source else "both" if as_diff else "none"
@@ -122,8 +148,13 @@ def best(
         return
     with output.replica() as (home, store):
         wanted = tracks.asked(home, store, track)
-        row = store.best(wanted.id, hardware_class=hardware_class)
-        if row is None:
+        row = None
+        if level != "confirmed":
+            official = None if level is None else level == "official"
+            row = store.best(wanted.id, hardware_class=hardware_class, official=official)
+        if row is None and level not in (None, "recorded"):
+            output.print_json(None) if in_json else _nothing(wanted.name, level, "")
+        elif row is None:
             hint = tracks.elsewhere(home, store, wanted.id)
             advice = f" yet: run `autoresearch join`, its first run is the baseline.{hint}"
             _no_best(store, wanted, hardware_class, in_json, advice)
@@ -139,7 +170,7 @@ def _print_best(
     elif as_diff:
         sources.print_diff(store, sources.root(store, row), row, in_json)
     elif in_json:
-        output.print_json(output.result_json(row))
+        output.print_json(output.result_json(row, store))
     else:
         sources.print_result(store, row, track, here=here)
 

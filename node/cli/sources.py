@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ensue.errors import UnknownId, UserError
-from node import text
+from node import levels, text
 from node.cli import output
 from node.names import Names
 
@@ -119,7 +119,7 @@ def print_result(
     click.echo(f"{mark}  {click.style(value, bold=True)}  {text.printable(row.description)}")
     if row.reason:
         click.echo(f"because {text.printable(row.reason)}")
-    pairs = [("id", row.id), ("level", row.level + "".join(f", {flag}" for flag in row.flags)), ("track", track)]
+    pairs = [("id", row.id), ("level", levels.words(store, row) if here else row.level), ("track", track)]
     pairs += _line_of(store, row)
     pairs += _measured(row)
     pairs += [

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from ensue.identity import Identity
+from ensue.record import sign
 from ensue.store import Store, ownlog
 from node import names, text
 
@@ -320,3 +321,35 @@ def test_scripts_made_to_be_slow_to_compare_are_refused(founded, invoke):
     refused = invoke("best", "--diff", code=1).stderr
     assert "more than 5,000 lines" in refused
     assert "--source" in refused
+
+
+def test_levels_are_told_with_their_reasons(research, invoke):
+    shown = invoke("show", best_id(invoke)).stdout
+    assert "recorded: this network trusts no verifier" in shown
+    assert "✓" not in invoke("leaderboard").stdout
+    assert "verifiers vouch for nobody yet" in invoke("leaderboard", "--level", "official").stdout
+    assert "verifiers vouch for nobody yet" in invoke("best", "--level", "official").stdout
+    assert json.loads(invoke("best", "--level", "official", "--json").stdout) is None
+    research.vouch()
+    row = json.loads(invoke("best", "--json").stdout)
+    account = research.store.people.account_of(research.identity.peer_id)
+    assert (row["level"], row["account"]) == ("official", account)
+    assert "✓" in invoke("leaderboard").stdout
+    assert f"official: @{account[-8:]} is vouched for by …" in invoke("show", row["id"]).stdout
+    planted = research.store.get(row["id"]).body | {"value": 0.5}
+    stranger = Identity(bytes([77]) * 32)
+    made = sign(stranger, network=research.store.network, seq=1, prev=None, time_ms=1, kind="result", body=planted)
+    research.store.ingest([made.raw])
+    assert json.loads(invoke("best", "--json").stdout)["id"] == row["id"]
+    assert json.loads(invoke("best", "--level", "recorded", "--json").stdout)["id"] == made.id
+    assert "recorded: its node speaks for no account" in invoke("show", made.id).stdout
+    assert "confirmed" in invoke("best", "--level", "confirmed").stdout
+    assert json.loads(invoke("status", "--json").stdout)["best"]["id"] == row["id"]
+    by_account = json.loads(invoke("leaderboard", "--by", "account", "--json").stdout)
+    assert [one["account"] for one in by_account] == [None, account]
+
+
+def best_id(invoke) -> str:
+    """The id of the best result."""
+    found: str = json.loads(invoke("best", "--json").stdout)["id"]
+    return found

@@ -53,7 +53,7 @@ def said(record: Record, body: Body | None) -> Says:
         heads = {one.node: one.last_seq for one in older.heads} if older else {}
         return Vouch(
             *(record.author, record.seq, body.account, body.address, body.expires_ms),
-            *(older.account if older else None, heads),
+            *(older.account if older else None, heads, tuple(body.nodes)),
         )
     if isinstance(body, Quorum):
         statement = statements.statement_of(record.network, body)

@@ -14,7 +14,7 @@ place in a log is what both sides signed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -85,6 +85,8 @@ class Vouch(NamedTuple):
     expires_ms: int
     superseded: str | None = None
     leaves: Mapping[str, int] = {}
+    nodes: tuple[str, ...] = ()
+    """Node keys that the account named when it asked; they are known by it before their logs are here."""
 
 
 class Withdrawal(NamedTuple):
@@ -150,6 +152,16 @@ def account_at(speaks: Sequence[Span], seq: int) -> str | None:
 
 def in_force(trust: Trust, changes: Iterable[Successors]) -> InForce:
     """Returns who is trusted after all changes that a quorum stands behind."""
+    *_, last = _succession(trust, changes)
+    return last
+
+
+def voters(trust: Trust, changes: Iterable[Successors]) -> set[str]:
+    """Returns everybody who could ever sign a change: those who were in force, the founder where none were."""
+    return {name for now in _succession(trust, changes) for name in now.verifiers or (now.founder,)}
+
+
+def _succession(trust: Trust, changes: Iterable[Successors]) -> Iterator[InForce]:
     by_place: dict[tuple[int, str], dict[str, Successors]] = defaultdict(dict)
     for change in changes:
         twins = by_place[change.epoch, change.previous]
@@ -158,9 +170,10 @@ def in_force(trust: Trust, changes: Iterable[Successors]) -> InForce:
         twins[change.statement] = _signed_by(change, signers)
     now = InForce(0, trust.network, trust.needed, trust.verifiers, trust.founder, dict.fromkeys(trust.verifiers, NEVER))
     while True:
+        yield now
         passed = [one for one in by_place[now.epoch + 1, now.statement].values() if _passes(one, now)]
         if not passed:
-            return now
+            return
         now = _after(now, min(passed, key=lambda one: one.statement))
 
 
@@ -210,6 +223,11 @@ def covers_of(account: str, vouches: Iterable[Vouch], trusted: InForce) -> tuple
 def is_official(covers: Iterable[Cover], needed: int, node: str, seq: int, time_ms: int) -> bool:
     """Returns whether enough verifiers cover a record that counts."""
     return len({one.verifier for one in covers if one.covers(node, seq, time_ms)}) >= needed
+
+
+def is_known(covers: Iterable[Cover], needed: int, node: str) -> bool:
+    """Returns whether enough verifiers vouch, for any time, for an account that a node is known by."""
+    return len({one.verifier for one in covers if one.heads is None or node in one.heads}) >= needed
 
 
 def plain(says: Says) -> Plain:

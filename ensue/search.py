@@ -92,8 +92,13 @@ def spelling(word: str) -> str:
 
 def vocabulary(text: str) -> set[str]:
     """Returns the words of a folded text that may be meant by a typo; words without a letter are none."""
-    found = set(_WORD.findall(text))
-    return {word for word in found if WORD_CHARS_MIN <= len(word) <= WORD_CHARS_MAX and not word.isdigit()}
+    found = (word for word in set(_WORD.findall(text)) if WORD_CHARS_MIN <= len(word) <= WORD_CHARS_MAX)
+    return {word for word in found if not word.isdigit() and (word.isascii() or _is_indexed(word))}
+
+
+def _is_indexed(word: str) -> bool:
+    """Whether a full-text index has anything of a word: its Unicode is older, and knows no letters of later ones."""
+    return any(unicodedata.ucd_3_2_0.category(char)[0] in "LN" for char in word)
 
 
 def likely(term: str, candidates: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from itertools import chain, islice
 
 from ensue.store.database import Database
 from ensue.store.entry import Entry
+from ensue.store.generation import generation, last_number
 from ensue.store.reports import IngestReport
 from ensue.store.shelf import Shelf
 from ensue.store.tables import Numbered, Tables
@@ -31,6 +32,7 @@ class Intake:
         self._shelf = shelf
         self._network = network
         self._readers: Readers | None = None
+        self._generation: int | None = None
 
     def ingest(self, raws: Iterable[bytes], changing: Changing) -> IngestReport:
         """Takes in records of others, in several transactions that `changing` opens; returns what became of them."""
@@ -75,8 +77,7 @@ class Intake:
         """Stores those records that are not here yet, and returns them with their row numbers."""
         known = self._tables.numbers([item.id for item in entries])
         fresh = {item.id: item for item in entries if item.id not in known}
-        row = self._database.row("SELECT max(no) FROM records")
-        numbered = list(enumerate(fresh.values(), 1 + (row[0] or 0 if row else 0)))
+        numbered = list(enumerate(fresh.values(), 1 + last_number(self._database)))
         self.put(numbered, {})
         if numbered:
             self._shelf.learn(numbered[-1][0])
@@ -84,6 +85,9 @@ class Intake:
 
     def put(self, numbered: Sequence[Numbered], received_ms: Mapping[int, int]) -> None:
         """Stores records, none of them here yet, under the numbers given, received then or now."""
+        if (now := generation(self._database)) != self._generation:
+            self._tables.forget()  # another process may have taken names and words away
+            self._generation = now
         name, now_ms = self._tables.name, time.time_ns() // 1_000_000
         suspects = self._suspects(item for _, item in numbered)
         self._database.run_many(

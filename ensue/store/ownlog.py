@@ -68,6 +68,17 @@ class OwnEnd:
     missing: int = 0
 
 
+def own_keys(database: Database) -> set[str]:
+    """Returns the keys that sign, or signed, with a replica: those with a mark, and those whose records wait."""
+    found = {
+        str(key).removeprefix(note)
+        for note in (HEAD_NOTE, _MARK_NOTE)
+        for (key,) in database.rows("SELECT key FROM local WHERE key > ? AND key < ?", (note, note + "\x7f"))
+    }
+    waiting = "SELECT DISTINCT n.name FROM outbox o JOIN records r ON r.no = o.no JOIN names n ON n.no = r.author"
+    return found | {str(name) for (name,) in database.rows(waiting)}
+
+
 class OwnLog:
     """The ends of the logs that are signed with one replica; for several processes at once."""
 

@@ -4,12 +4,13 @@ Left out: writing and judging (vouching), and the rules (ensue.people). Times th
 caller's. Rejected: rows with names of people; only keys and digests are ever here.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 
-from ensue.people import NEVER, InForce, covers_of
+from ensue.people import NEVER, InForce, Vouch, covers_of, is_known
 from ensue.store.database import Database
 from ensue.store.rows import checked
-from ensue.store.trusted import read_in_force, vouches
+from ensue.store.trusted import read_in_force, vouches, vouches_of
 
 _NO = "(SELECT no FROM names WHERE name = ?)"
 
@@ -132,6 +133,58 @@ class People:
         return AccountStanding(
             tuple(sorted(until)), trusted.needed, ends[trusted.needed - 1] if official else None, official
         )
+
+    def verified(self, node: str) -> bool:
+        """Returns whether a key is no stranger's: enough trusted verifiers vouch, or once did, for its account.
+
+        Its account is one that it speaks for or spoke for, or one whose credential names it, so that a node is known
+        before its own log is here. The founder and whoever was ever trusted to vouch are known too.
+        """
+        trusted = self.in_force()
+        if node == trusted.founder or trusted.limit(node):
+            return True
+        accounts = {
+            str(account)
+            for (account,) in self._database.rows(
+                f"SELECT DISTINCT n.name FROM speaks s JOIN names n ON n.no = s.account WHERE s.node = {_NO}", (node,)
+            )
+        }
+        for verifier, seq, account in self._database.rows(
+            "SELECT v.name, c.seq, a.name FROM listed l JOIN credentials c ON c.no = l.no JOIN names v ON v.no ="
+            f" c.verifier JOIN names a ON a.no = c.account WHERE l.node = {_NO}",
+            (node,),
+        ):
+            if seq <= trusted.limit(verifier) and any(
+                (one.verifier, one.seq, one.account) == (verifier, seq, account)
+                for one in vouches(self._database, account)
+            ):
+                accounts.add(account)
+        return any(
+            is_known(covers_of(account, vouches(self._database, account), trusted), trusted.needed, node)
+            for account in accounts
+        )
+
+    def verified_nodes(self) -> set[str]:
+        """Returns every key that is `verified`; time is linear in the number of credentials."""
+        trusted = self.in_force()
+        live = [one for one in vouches_of(self._database, trusted.limits) if one.seq <= trusted.limit(one.verifier)]
+        by_address: dict[tuple[str, str], list[Vouch]] = defaultdict(list)
+        addresses: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        nodes: dict[str, set[str]] = defaultdict(set)
+        for one in live:
+            by_address[one.verifier, one.address].append(one)
+            addresses[one.account].add((one.verifier, one.address))
+            nodes[one.account].update(one.nodes)
+        for node, account in self._database.rows(
+            "SELECT n.name, a.name FROM speaks s JOIN names n ON n.no = s.node JOIN names a ON a.no = s.account"
+        ):
+            if account in addresses:
+                nodes[account].add(node)
+        found = {trusted.founder, *(verifier for verifier, limit in trusted.limits.items() if limit)} - {""}
+        for account, places in addresses.items():
+            covers = covers_of(account, (one for place in places for one in by_address[place]), trusted)
+            found.update(node for node in nodes[account] if is_known(covers, trusted.needed, node))
+        return found
 
     def announced(self, verifier: str) -> Announced | None:
         """Returns where a verifier said last that it is reached."""

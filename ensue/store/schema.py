@@ -137,16 +137,22 @@ V4 = (
     "CREATE INDEX credentials_address ON credentials(verifier, address, seq)",
     "CREATE INDEX credentials_issued ON credentials(verifier, issued_ms)",
     "CREATE TABLE leaves(no INTEGER, node INTEGER, last_seq INTEGER NOT NULL, PRIMARY KEY (no, node)) WITHOUT ROWID",
+    # the nodes that a credential's account named when it asked
+    "CREATE TABLE listed(no INTEGER, node INTEGER, PRIMARY KEY (no, node)) WITHOUT ROWID",
+    "CREATE INDEX listed_node ON listed(node)",
     """CREATE TABLE quorums(
         no INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, previous BLOB NOT NULL, statement BLOB NOT NULL,
         says TEXT NOT NULL)""",
     "CREATE INDEX quorums_place ON quorums(epoch, previous)",
     "CREATE TABLE announcements(no INTEGER PRIMARY KEY, verifier INTEGER NOT NULL, seq INTEGER NOT NULL)",
     "CREATE INDEX announcements_verifier ON announcements(verifier, seq)",
+    # scripts and logs that records which were forgotten named, until it is known whether others name them too
+    "CREATE TABLE unnamed(sha BLOB PRIMARY KEY) WITHOUT ROWID",
 )
 LIVE_TABLES = (
     *("totals", "counts", "missing", "frozen", "retractions", "results", "claims", "texts", "vocabulary"),
-    *("forked", "delegations", "revocations", "speaks", "credentials", "leaves", "quorums", "announcements"),
+    *("forked", "delegations", "revocations", "speaks", "credentials", "leaves", "listed", "quorums"),
+    "announcements",
 )
 SEARCH_TABLES = ("words", "spellings")
 _QUERIED = (

@@ -8,7 +8,7 @@ database triggers, which nobody can step through.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from ensue.store.database import Database
 from ensue.store.entry import CLAIM, RESULT, RETRACTION, TEXT, Entry
 from ensue.store.schema import LIVE_TABLES
 from ensue.store.vouching import Vouching
+from ensue.store.waits import Waits
 from ensue.store.wordindex import WordIndex
 
 NAMES_CACHED_MAX = 10_000
@@ -34,17 +35,19 @@ class Tables:
 
     def __init__(self, database: Database, network: str) -> None:
         self._database = database
-        self._vouching = Vouching(database, network)
+        self.vouching = Vouching(database, network)
         self.word_index = WordIndex(database)
+        self.waits = Waits(database)
         self._names: dict[str, int] = {}
-        self._changes: Counter[tuple[int, int, int, int]] = Counter()
+        self.changes: Counter[tuple[int, int, int, int]] = Counter()
+        """Track, author, agent and status to how many results that count are to be counted more."""
 
     def forget(self) -> None:
         """Drops what is cached, which a rolled back transaction may have made wrong."""
         self._names.clear()
         self.word_index.forget()
-        self._changes.clear()
-        self._vouching.forget()
+        self.changes.clear()
+        self.vouching.forget()
 
     def name(self, text: str) -> int:
         """Returns the number of a name, giving it one if it has none."""
@@ -80,9 +83,9 @@ class Tables:
 
     def trust_changed(self) -> None:
         """Judges every result anew, since others are trusted than before."""
-        self._vouching.begin()
-        self._vouching.trust_changed()
-        self._vouching.judge()
+        self.vouching.begin()
+        self.vouching.trust_changed()
+        self.vouching.judge()
 
     def add(self, batch: Sequence[Numbered], suspects: Iterable[tuple[int, int]] = ()) -> None:
         """Derives what records, already in `records` and in ascending order of number, change.
@@ -91,23 +94,22 @@ class Tables:
         """
         if not batch:
             return
-        self._vouching.begin()
+        self.vouching.begin()
         known = self._references(batch)
-        self._vouching.write(batch, self.name)
+        self.vouching.write(batch, self.name)
         waiting = self._write(batch, known)
-        self._resolve([item.id for _, item in batch])
-        if waiting:
-            self._database.run_many("INSERT OR IGNORE INTO missing(target, no) VALUES (?, ?)", waiting)
+        self.waits.end([item.id for _, item in batch])
+        self.waits.begin(waiting)
         for author, seq in suspects:
             self._freeze_if_forked(author, seq)
         for _, item in batch:
             if item.role == RETRACTION and item.target is not None:
-                self._judge(item.target)
+                self.judge(item.target)
         self._judge_span(batch)
-        for node in self._vouching.unheard():
-            self._settle(node)
-        self._vouching.judge()
-        self._count(batch)
+        for node in self.vouching.unheard():
+            self.settle(node)
+        self.vouching.judge()
+        self.count(Counter(item.kind for _, item in batch))
 
     def _references(self, batch: Sequence[Numbered]) -> dict[bytes, int]:
         """Returns the row numbers of what a batch names and is here."""
@@ -118,7 +120,7 @@ class Tables:
 
     def _write(self, batch: Sequence[Numbered], known: dict[bytes, int]) -> list[tuple[bytes, int]]:
         """Writes the rows of a batch, and returns what its records name that is not here."""
-        name, void, official = self.name, _Memo(self._void), self._vouching.official
+        name, void, official = self.name, _Memo(self._void), self.vouching.official
         doubtful = self._doubtful(known[item.parent] for _, item in batch if item.parent in known)
         results, claims, texts, retractions, words, waiting = [], [], [], [], [], []
         for no, item in batch:
@@ -147,7 +149,7 @@ class Tables:
                     )
                 )
                 if not frozen:
-                    self._changes[(track, author, agent, status)] += 1
+                    self.changes[(track, author, agent, status)] += 1
             elif item.role == CLAIM:
                 hypothesis = known.get(item.hypothesis or b"")
                 claims.append((no, author, track, item.experiment, hypothesis, item.ttl_s, not frozen))
@@ -175,55 +177,26 @@ class Tables:
             )
         return found
 
-    def _resolve(self, ids: list[bytes]) -> None:
-        """Puts row numbers where records wait for some of these ids."""
-        if self._database.row("SELECT 1 FROM missing LIMIT 1") is None:
-            return
-        for some in _by_parts(ids):
-            marks = ", ".join("?" * len(some))
-            found = self._database.rows(f"SELECT target, no FROM missing WHERE target IN ({marks})", some)
-            for target, no in found:
-                self._name_each(target, no)
-                self._database.run("DELETE FROM missing WHERE target = ? AND no = ?", (target, no))
-
-    def _name_each(self, target: bytes, no: int) -> None:
-        # Which of its fields names the target only the record says; a wait is rare enough to read it again.
-        from ensue.facts import understood
-        from ensue.store.entry import entry
-        from ensue.store.rows import checked
-
-        row = self._database.row("SELECT id, plain(raw, form) FROM records WHERE no = ?", (no,))
-        here = self._database.row("SELECT no FROM records WHERE id = ?", (target,))
-        if row is None or here is None:
-            return
-        record = checked(self._database.path, *row)
-        item = entry(record, understood(record), 0, b"")
-        for table, column, key in (
-            ("results", "parent", item.parent),
-            ("results", "claim", item.claim),
-            ("claims", "hypothesis", item.hypothesis),
-        ):
-            if key == target:
-                self._database.run(f"UPDATE {table} SET {column} = ? WHERE no = ?", (here[0], no))
-
-    def _count(self, batch: Sequence[Numbered]) -> None:
-        kinds = Counter(item.kind for _, item in batch)
+    def count(self, kinds: Mapping[str, int]) -> None:
+        """Writes how many records of each kind there are more now, and what was noted in `changes` about results."""
         self._database.run_many(
             "INSERT INTO totals(kind, number) VALUES (?, ?)"
             " ON CONFLICT DO UPDATE SET number = number + excluded.number",
             [(self.name(kind), number) for kind, number in kinds.items()],
         )
+        if min(kinds.values(), default=0) < 0:
+            self._database.run("DELETE FROM totals WHERE number = 0")
         self._database.run_many(
             "INSERT INTO counts(track, author, agent, status, number) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET number = number + excluded.number",
-            [(*group, number) for group, number in self._changes.items() if number],
+            [(*group, number) for group, number in self.changes.items() if number],
         )
-        if min(self._changes.values(), default=0) < 0:
+        if min(self.changes.values(), default=0) < 0:
             self._database.run_many(
                 "DELETE FROM counts WHERE track = ? AND author = ? AND agent = ? AND status = ? AND number = 0",
-                list(self._changes),
+                list(self.changes),
             )
-        self._changes.clear()
+        self.changes.clear()
 
     # Rules, each from a record's neighbours alone
 
@@ -262,14 +235,14 @@ class Tables:
         if len(twins) < 2 or seq >= forked_from:
             return
         self._database.run("INSERT OR REPLACE INTO forked(author, from_seq) VALUES (?, ?)", (author, seq))
-        self._settle(author, forked_from)
+        self.settle(author, forked_from)
 
-    def _settle(self, author: int, forked_before: int | None = None) -> None:
+    def settle(self, author: int, forked_before: int | None = None) -> None:
         """Finds out from which number on an author's records are void, and judges those for which that changes."""
         before, _ = self._void(author)
         row = self._database.row("SELECT from_seq FROM forked WHERE author = ?", (author,))
         forked = int(row[0]) if row else NEVER
-        now = self._vouching.speak(author, forked)
+        now = self.vouching.speak(author, forked)
         if now < NEVER:
             self._database.run("INSERT OR REPLACE INTO frozen(author, from_seq) VALUES (?, ?)", (author, now))
         else:
@@ -283,12 +256,12 @@ class Tables:
         for no, key in self._database.rows(
             "SELECT no, id FROM records WHERE author = ? AND seq >= ? AND seq < ? ORDER BY seq, id", span
         ):
-            self._judge(key)
-            self._vouching.touched(no)
+            self.judge(key)
+            self.vouching.touched(no)
         for (target,) in self._database.rows(
             "SELECT target FROM retractions WHERE author = ? AND seq >= ? AND seq < ?", span
         ):
-            self._judge(target)
+            self.judge(target)
 
     def _judge_span(self, batch: Sequence[Numbered]) -> None:
         """Judges the records of a batch that something may stand against, and the claims that it answers."""
@@ -296,7 +269,7 @@ class Tables:
         for (key,) in rows(
             "SELECT r.id FROM records r JOIN retractions t ON t.target = r.id WHERE r.no BETWEEN ? AND ?", span
         ):
-            self._judge(key)
+            self.judge(key)
         if any(item.role == RESULT for _, item in batch):
             self._judge_results(span)
         if any(item.role == CLAIM for _, item in batch):
@@ -320,7 +293,7 @@ class Tables:
             " WHERE x.no BETWEEN ? AND ? AND (x.retracted OR x.tainted) AND c.tainted = 0",
             span,
         ):
-            self._taint_children(no)
+            self.taint_children(no)
         answered = rows(
             "SELECT c.no FROM results x JOIN claims c ON c.no = x.claim"
             " WHERE x.no BETWEEN ? AND ? AND x.author = c.author AND x.frozen = 0 AND c.open = 1",
@@ -328,7 +301,7 @@ class Tables:
         )
         self._database.run_many("UPDATE claims SET open = 0 WHERE no = ?", answered)
 
-    def _judge(self, key: bytes) -> None:
+    def judge(self, key: bytes) -> None:
         """Applies the rules again to the record with this id, if it is here and has derived columns."""
         row = self._database.row("SELECT no, author, seq FROM records WHERE id = ?", (key,))
         if row is None:
@@ -341,29 +314,30 @@ class Tables:
         mark = void_mark(standing.frozen, standing.revoked)
         if result is not None:
             retracted, frozen, claim, time_ms, *group = result
-            official = standing.counts and self._vouching.official(author, seq, time_ms)
+            official = standing.counts and self.vouching.official(author, seq, time_ms)
             self._database.run(
                 "UPDATE results SET retracted = ?, frozen = ?, official = ? WHERE no = ?",
                 (standing.retracted, mark, official, no),
             )
-            self._changes[tuple(group)] += standing.counts - (not (retracted or frozen))
+            self.changes[tuple(group)] += standing.counts - (not (retracted or frozen))
             if bool(retracted) != standing.retracted:
-                self._taint_children(no)
+                self.taint_children(no)
             if claim is not None:
-                self._judge_claim(claim)
+                self.judge_claim(claim)
             return
         self._database.run("UPDATE texts SET retracted = ?, frozen = ? WHERE no = ?", (standing.retracted, mark, no))
-        self._vouching.touched(no)
-        self._judge_claim(no)
+        self.vouching.touched(no)
+        self.judge_claim(no)
 
-    def _judge_claim(self, no: int) -> None:
+    def judge_claim(self, no: int) -> None:
+        """Finds out whether a claim is open."""
         row = self._database.row(
             "SELECT r.id, r.author, r.seq FROM claims c JOIN records r ON r.no = c.no WHERE c.no = ?", (no,)
         )
         if row is not None:
             self._database.run("UPDATE claims SET open = ? WHERE no = ?", (self._is_open(no, *row), no))
 
-    def _taint_children(self, no: int) -> None:
+    def taint_children(self, no: int) -> None:
         """Judges the children of a result anew, and theirs, as far as something changes."""
         waiting = [no]
         while waiting:

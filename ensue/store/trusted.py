@@ -6,8 +6,10 @@ asking every caller for the genesis.
 """
 
 import json
+from collections import defaultdict
+from collections.abc import Iterable
 
-from ensue.people import NEVER, InForce, Plain, Successors, Trust, Vouch, in_force, meant
+from ensue.people import NEVER, InForce, Plain, Successors, Trust, Vouch, in_force, meant, voters
 from ensue.store.database import Database
 
 TRUST_KEY = "trust"
@@ -31,6 +33,11 @@ def write_trust(database: Database, trust: Trust) -> None:
 def read_in_force(database: Database, network: str) -> InForce:
     """Returns who is trusted by all records here."""
     return in_force(read_trust(database, network), _changes(database, network))
+
+
+def read_voters(database: Database, network: str) -> set[str]:
+    """Returns whose signatures under quorums' statements matter, or ever mattered."""
+    return voters(read_trust(database, network), _changes(database, network))
 
 
 def _changes(database: Database, network: str) -> list[Successors]:
@@ -61,23 +68,57 @@ def parsed(text: str) -> Plain:
     return kind, epoch, previous, statement, tuple(verifiers), needed, ended, frozenset(signers)
 
 
+_COUNTING = (
+    " JOIN records r ON r.no = c.no"
+    " JOIN names v ON v.no = c.verifier JOIN names a ON a.no = c.account LEFT JOIN names s ON s.no = c.superseded"
+    " LEFT JOIN frozen f ON f.author = c.verifier"
+    f" WHERE c.seq < ifnull(f.from_seq, {NEVER})"
+    " AND NOT EXISTS(SELECT 1 FROM retractions t WHERE t.target = r.id AND t.author = c.verifier"
+    f"  AND t.seq < ifnull(f.from_seq, {NEVER}))"
+)
+
+
 def vouches(database: Database, account: str) -> list[Vouch]:
     """Returns the credentials that count, for every address that an account was vouched for, whoever they name."""
     rows = database.rows(
         "SELECT DISTINCT c.no, v.name, c.seq, a.name, c.address, c.expires_ms, s.name FROM credentials mine"
-        " JOIN credentials c ON c.verifier = mine.verifier AND c.address = mine.address"
-        " JOIN records r ON r.no = c.no"
-        " JOIN names v ON v.no = c.verifier JOIN names a ON a.no = c.account LEFT JOIN names s ON s.no = c.superseded"
-        " LEFT JOIN frozen f ON f.author = c.verifier"
-        " WHERE mine.account = (SELECT no FROM names WHERE name = ?) AND c.seq < ifnull(f.from_seq, ?)"
-        " AND NOT EXISTS(SELECT 1 FROM retractions t WHERE t.target = r.id AND t.author = c.verifier"
-        "  AND t.seq < ifnull(f.from_seq, ?))",
-        (account, NEVER, NEVER),
+        f" JOIN credentials c ON c.verifier = mine.verifier AND c.address = mine.address{_COUNTING}"
+        " AND mine.account = (SELECT no FROM names WHERE name = ?)",
+        (account,),
     )
     return [
         Vouch(verifier, seq, name, address.hex(), expires_ms, older, _leaves(database, no) if older else {})
         for no, verifier, seq, name, address, expires_ms, older in rows
     ]
+
+
+def vouches_of(database: Database, verifiers: Iterable[str]) -> list[Vouch]:
+    """Returns every credential of some verifiers that counts, with the nodes that it names."""
+    found: list[Vouch] = []
+    for verifier in verifiers:
+        by = "c.verifier = (SELECT no FROM names WHERE name = ?)"
+        leaves: dict[int, dict[str, int]] = defaultdict(dict)
+        listed: dict[int, list[str]] = defaultdict(list)
+        for no, node, seq in database.rows(
+            "SELECT l.no, n.name, l.last_seq FROM credentials c JOIN leaves l ON l.no = c.no"
+            f" JOIN names n ON n.no = l.node WHERE {by}",
+            (verifier,),
+        ):
+            leaves[no][node] = seq
+        for no, node in database.rows(
+            "SELECT l.no, n.name FROM credentials c JOIN listed l ON l.no = c.no"
+            f" JOIN names n ON n.no = l.node WHERE {by}",
+            (verifier,),
+        ):
+            listed[no].append(node)
+        found += [
+            Vouch(verifier, seq, name, address.hex(), expires_ms, older, leaves.get(no, {}), tuple(listed.get(no, ())))
+            for no, seq, name, address, expires_ms, older in database.rows(
+                f"SELECT c.no, c.seq, a.name, c.address, c.expires_ms, s.name FROM credentials c{_COUNTING} AND {by}",
+                (verifier,),
+            )
+        ]
+    return found
 
 
 def _leaves(database: Database, no: int) -> dict[str, int]:

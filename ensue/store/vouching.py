@@ -89,6 +89,7 @@ class Vouching:
         self._database.run_many(
             "INSERT INTO leaves VALUES (?, ?, ?)", [(no, name(node), seq) for node, seq in says.leaves.items()]
         )
+        self._database.run_many("INSERT OR IGNORE INTO listed VALUES (?, ?)", [(no, name(node)) for node in says.nodes])
         self.touched(no)
 
     # What is to be judged

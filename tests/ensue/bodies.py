@@ -133,7 +133,7 @@ def person(chance: Random, made: list[Record], author: int, kind: str) -> dict[s
             "account": account.peer_id,
             "address": sha(chance.choice("ab")),
             "expires_ms": TIME_MS + chance.randint(3, 12),
-            "nodes": [],
+            "nodes": [one.peer_id for one in chance.sample(AUTHORS, chance.choice([0, 0, 1, 2]))],
             "request": sha(str(len(made))),
             "supersedes": chance.choice([None, left]),
         }

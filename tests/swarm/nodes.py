@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,7 +38,13 @@ class Node:
     """One home; `before` are words that go before each command, as `ip netns exec NAME`."""
 
     def __init__(
-        self, home: Path, *, listen: str = "/ip4/127.0.0.1/tcp/0", track: Path = TINY, before: Sequence[str] = ()
+        self,
+        home: Path,
+        *,
+        listen: str = "/ip4/127.0.0.1/tcp/0",
+        track: Path = TINY,
+        before: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home
         measured.put(home)
@@ -52,7 +58,9 @@ class Node:
             "AUTORESEARCH_SWARM_RELAY": "off",
             "AUTORESEARCH_DISK_FREE_BYTES": "0",
             "AUTORESEARCH_LOG": "INFO",
+            **(environment or {}),
         }
+        self._beside: list[subprocess.Popen[str]] = []
         self.process: subprocess.Popen[str] | None = None
 
     def join(self, *arguments: str) -> "Node":
@@ -64,6 +72,17 @@ class Node:
         command = [*self._before, sys.executable, "-m", "node.cli.main", *arguments]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=self._environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+    def serve(self, *arguments: str) -> None:
+        """Start another command that goes on beside the node."""
+        self._beside.append(self._start(*arguments))
+
+    def kill(self) -> None:
+        """End all that runs here, at once."""
+        for process in [*self._beside, *([self.process] if self.process else [])]:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
 
     def run(self, *arguments: str) -> str:
         """Return what a command prints."""

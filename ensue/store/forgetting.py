@@ -175,7 +175,7 @@ class Forgetting:
         tables.count(kinds)
 
     def _note_people(self) -> None:
-        """Notes whose standing the records that go may change."""
+        """Notes whose standing the records that go may change; changes of who is trusted are not among them."""
         vouching, rows = self._tables.vouching, self._database.rows
         for (no,) in rows("SELECT c.no FROM temp.gone g CROSS JOIN credentials c ON c.no = g.no"):
             vouching.touched(no)
@@ -184,8 +184,6 @@ class Forgetting:
             " UNION SELECT d.node FROM temp.gone g CROSS JOIN delegations d ON d.no = g.no"
         ):
             vouching.respeak(node)
-        if rows("SELECT 1 FROM temp.gone g CROSS JOIN quorums q ON q.no = g.no LIMIT 1"):
-            vouching.trust_changed()
 
     def _cut_references(self, gone: list[_Gone]) -> list[int]:
         """Lets what names a record that goes wait for it again; returns the results that lose their parent."""

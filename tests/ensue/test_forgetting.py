@@ -145,6 +145,31 @@ def test_who_is_verified_later_is_back_and_official(tmp_path: Path) -> None:
         assert_sound(store, TRUST)
 
 
+def test_descendants_of_a_result_that_goes_are_no_longer_tainted(tmp_path: Path) -> None:
+    parent = found(STRANGER, 1)
+    child = found(NODE, 1, parent=parent.id)
+    grandchild = found(OTHER, 1, parent=child.id)
+    back = said(STRANGER, 2, "retraction", {"target": parent.id, "reason": "wrong data"})
+    with Store(tmp_path / "replica", NETWORK) as store:
+        store.ingest(one.raw for one in [parent, child, grandchild, back])
+        assert all(store.result(one.id).flags for one in (child, grandchild))
+        store.forgetting.forget([STRANGER.peer_id])
+        assert not any(store.result(one.id).flags for one in (child, grandchild))
+        assert_sound(store, None)
+        store.ingest([parent.raw, back.raw])
+        assert all(store.result(one.id).flags for one in (child, grandchild))
+        assert_sound(store, None)
+
+
+def test_with_a_verifiers_log_goes_what_it_vouched_for(tmp_path: Path) -> None:
+    with Store(tmp_path / "replica", NETWORK, TRUST) as store:
+        store.ingest(one.raw for one in [delegated(NODE), found(NODE, 2), vouched(ALICE)])
+        assert store.best(result()["track"], official=True) is not None
+        store.forgetting.forget([VERIFIER.peer_id])
+        assert store.best(result()["track"], official=True) is None
+        assert_sound(store, TRUST)
+
+
 def test_own_keys_are_never_forgotten(tmp_path: Path) -> None:
     with Store(tmp_path / "replica", NETWORK) as store:
         begin(store.path, NETWORK, NODE.peer_id)

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from conftest import BASELINE, HARMFUL, Invoke, Research
 from rich.console import Console
 
+from ensue import statements
 from ensue.errors import AutoresearchError
 from ensue.identity import Identity
 from ensue.record import Record, sign
@@ -113,6 +114,10 @@ def stranger(research: Research) -> dict[str, list[Record]]:
         add("insight", {**text_body, "text": f"lesson {words}", "scope": words, "evidence": [parent]})
         add("x.later", {words: {words: words}, "text": words, "agent": words})
     add("retraction", {"target": parent, "reason": " ".join(ODD)})
+    account, network = Identity(bytes([8]) * 32), research.store.network
+    add("delegation", statements.delegation(account, network, identity.peer_id).model_dump())
+    for words in ODD:
+        add("revocation", statements.revocation(account, network, account.peer_id, 1, words).model_dump())
     report = research.store.ingest([one.raw for many in made.values() for one in many], blobs)
     assert report.refused == ()
     met = tuple(PeerStatus(identity.peer_id, words, (), True, words) for words in ODD)
@@ -147,6 +152,7 @@ def commands(stranger: dict[str, list[Record]], folder: Path) -> Iterator[list[s
     yield ["invite"]
     yield ["contributions", "--limit", "500"]
     yield ["keys", "show"]
+    yield ["verifier", "list"]
     yield ["log", "--limit", "500"]
     yield ["log", "--author", ODD[8]]
     yield ["log", "--kind", "x.later"]

@@ -6,10 +6,12 @@ Rejected: asking peers; what they have was noted when it was sent to them.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ensue.store.rows import FROZEN, RETRACTED, REVOKED
+from node.levels import reason
 from node.sync import received
 
 if TYPE_CHECKING:
@@ -48,11 +50,12 @@ def contributions(store: Store, node: str, limit: int) -> list[Contribution]:
         for _, record in store.numbered(author=author, kind="retraction")
     )
     numbers = {author: received.read(store, author) for author in authors}
+    official = account is not None and store.people.standing(account, time.time_ns() // 1_000_000).official
     found = []
     for record in _newest(store, frozenset(authors), limit):
         own, known = record.author == node, numbers[record.author]
         count = received.count(known, record.seq) if own or known else None
-        level, why = _standing(store, record, authors[record.author], withdrawn)
+        level, why = _standing(store, record, authors[record.author], withdrawn, official)
         found.append(Contribution(record, own, count, level, why))
     return found
 
@@ -75,8 +78,10 @@ def _newest(store: Store, authors: frozenset[str], limit: int) -> list[Record]:
     return found[-limit:]
 
 
-def _standing(store: Store, record: Record, void_from: int | None, withdrawn: frozenset[str]) -> tuple[str, str]:
-    """Return a record's level, and why it is no higher where there is a reason."""
+def _standing(
+    store: Store, record: Record, void_from: int | None, withdrawn: frozenset[str], official: bool
+) -> tuple[str, str]:
+    """Return a record's level, and why it is no higher where its account's other results are."""
     if record.kind == "result":
         row = store.result(record.id)
         why = next((words for flag, words in _WHY.items() if flag in row.flags), "")
@@ -84,7 +89,7 @@ def _standing(store: Store, record: Record, void_from: int | None, withdrawn: fr
             return VOID, why
         if row.status == "refused":
             return row.level, f"refused by the scorer: {row.reason}"
-        return row.level, ", ".join(row.flags)
+        return row.level, ", ".join(row.flags) or (reason(store, row) if official and row.level == "recorded" else "")
     if record.id in withdrawn:
         return VOID, _WHY[RETRACTED]
     if void_from is not None and record.seq >= void_from:

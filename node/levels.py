@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 def words(store: Store, row: ResultRow) -> str:
     """Return a result's level with the reason for it."""
     said = "".join(f", {flag}" for flag in row.flags)
-    return f"{row.level}{said}{': ' if (why := _why(store, row)) else ''}{why}"
+    return f"{row.level}{said}{': ' if (why := reason(store, row)) else ''}{why}"
 
 
-def _why(store: Store, row: ResultRow) -> str:
+def reason(store: Store, row: ResultRow) -> str:
+    """Return why a result is official, or why it is not."""
     account = store.people.account_of(row.author, row.seq)
     trusted = store.people.in_force()
     if not trusted.verifiers:

@@ -45,9 +45,10 @@ def test_the_account_is_made_once_and_its_owner_is_told_once(founded):
 
 
 def test_a_kill_between_key_and_delegation_is_mended_at_the_next_start(founded, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(Store, "append", killed)
-        settled(founded)
+        with pytest.raises(Killed):
+            settled(founded)
     made = accounts.key(founded.home).peer_id
     assert settled(founded) == made
     assert kinds(founded) == ["delegation"]
@@ -101,9 +102,10 @@ def test_a_kill_during_restore_is_mended_by_the_next_start(founded, invoke, monk
     words = " ".join(phrase.words_of(SECOND))
     second = Identity(SECOND).peer_id
     target = {"note": (Store, "local_set"), "file": (os, "link"), "delegation": (Store, "append")}[step]
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(*target, killed)
-        invoke("keys", "restore", input=words)
+        with pytest.raises(Killed):
+            invoke("keys", "restore", input=words)
     assert settled(founded) == (second if step == "delegation" else first)
     assert not list(founded.home.path.glob(".account.key.*"))
     invoke("keys", "restore", input=words)
@@ -159,9 +161,10 @@ def test_three_words_are_asked_before_the_key_leaves(founded, invoke, tmp_path, 
 
 def test_a_kill_while_the_key_is_removed_takes_it_away_at_the_next_start(founded, monkeypatch):
     account = settled(founded)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.unlink", killed)
-        accounts.remove(founded.home, founded.store)
+        with pytest.raises(Killed):
+            accounts.remove(founded.home, founded.store)
     assert accounts.key(founded.home) is not None
     assert settled(founded) == account
     assert accounts.key(founded.home) is None
@@ -194,9 +197,10 @@ def test_a_rotation_that_was_killed_is_undone_or_ended_at_the_next_start(founded
         "records": ("ensue.store.Store.append_all", killed),
         "swap": ("node.rotation.finish", _killed_the_second_time()),
     }[step]
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(*target)
-        rotation.rotate(founded.home, founded.store)
+        with pytest.raises(Killed):
+            rotation.rotate(founded.home, founded.store)
     rotation.finish_at_start(founded.home)
     now = Identity.load(founded.home.key).peer_id
     assert (now == old) == (step != "swap")
@@ -220,9 +224,10 @@ def _killed_the_second_time():
 
 def test_a_rotation_that_was_killed_is_what_the_next_one_returns(founded, monkeypatch):
     settled(founded)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr("node.rotation.finish", _killed_the_second_time())
-        rotation.rotate(founded.home, founded.store)
+        with pytest.raises(Killed):
+            rotation.rotate(founded.home, founded.store)
     done = rotation.rotate(founded.home, founded.store)
     assert (done.old, done.last_seq) == (founded.identity.peer_id, 1)
     assert kinds(founded) == ["delegation", "delegation", "revocation"]
@@ -291,3 +296,23 @@ def test_a_revoked_node_says_so_and_gets_a_new_key(founded, invoke):
     said.clear()
     begin_as_person(founded.home, founded.store, Identity.load(founded.home.key), said.append)
     assert said == []
+
+
+def test_contributions_say_what_counts_for_what(founded, invoke):
+    """Recorded at first; official with the credential, but for what was withdrawn and what came after another end."""
+    founded.add("kept", 1.5, "LR = 1\n", "baseline")
+    founded.add("refused", None, "LR = 2\n", "peek", reason="it peeked")
+    gone = founded.add("kept", 1.4, "LR = 3\n", "lr 1 → 3")
+    before = {one["level"] for one in json.loads(invoke("contributions", "--json").stdout)}
+    assert before == {"recorded"}
+    founded.vouch()
+    invoke("retract", gone, "a mistake")
+    listed = [one for one in json.loads(invoke("contributions", "--json").stdout) if one["kind"] == "result"]
+    assert [(one["level"], one["why"]) for one in listed] == [
+        ("official", None),
+        ("official", "refused by the scorer: it peeked"),
+        ("void", "you withdrew it"),
+    ]
+    shown = invoke("contributions", "--limit", "4").stdout
+    assert "your account is verified" in shown
+    assert len(shown.splitlines()) == 7

@@ -5,6 +5,7 @@ import stat
 
 import pytest
 
+from node import account as accounts
 from node import doctor
 
 
@@ -17,7 +18,8 @@ def test_a_fresh_machine_needs_no_home(home, invoke):
     verdict, found = checks(invoke)
     assert verdict in ("ok", "warn")
     assert found["key"]["found"].startswith("none yet")
-    assert {"python", "settings", "disk", "track", "git", "sandbox", "clock", "reachability", "verified"} <= found.keys()
+    wanted = {"python", "settings", "disk", "track", "git", "sandbox", "clock", "reachability", "verified"}
+    assert wanted <= found.keys()
     assert not home.path.exists()
 
 
@@ -36,6 +38,18 @@ def test_backing_up_the_key(founded, invoke, tmp_path):
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     done = invoke("doctor", "--quick", "--backup-key", str(target), code=1)
     assert "cannot be made" in done.stderr
+
+
+def test_the_account_is_backed_up_and_verified(founded, invoke, tmp_path):
+    _, found = checks(invoke)
+    assert found["verified"]["found"] == "no: this network trusts no verifier, so results stay at the level recorded"
+    founded.vouch()
+    _, found = checks(invoke)
+    assert found["verified"]["verdict"] == "ok"
+    assert found["key back-up"]["fix"].startswith("autoresearch keys backup")
+    accounts.put(founded.home, bytes([41]) * 32)
+    invoke("keys", "backup", "--to", str(tmp_path / "words"))
+    assert checks(invoke)[1]["key back-up"]["verdict"] == "ok"
 
 
 def test_a_key_with_wrong_rights_fails(founded, invoke):

@@ -132,9 +132,9 @@ class Issuing:
 
     def _silent(self, address: bytes, now_ms: int) -> bool:
         """Return whether an address has had its letters; the answer is the same, and no code of it is ever right."""
-        hour = self._ledger.letters(address, now_ms - HOUR_MS)
-        day = self._ledger.letters(address, now_ms - DAY_MS)
-        return hour >= self._chosen.address_letters_an_hour or day >= self._chosen.address_letters_a_day
+        hour, day = self._chosen.address_letters_an_hour, self._chosen.address_letters_a_day
+        had_hour = self._ledger.letters(address, now_ms - HOUR_MS, hour)
+        return self._ledger.letters(address, now_ms - DAY_MS, day) >= day or had_hour >= hour
 
     # A code comes back
 

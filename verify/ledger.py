@@ -31,7 +31,7 @@ _TABLES = (
     address BLOB NOT NULL, domain BLOB NOT NULL, at_provider INTEGER NOT NULL, tag TEXT NOT NULL, code BLOB,
     created_ms INTEGER NOT NULL, expires_ms INTEGER NOT NULL, silent INTEGER NOT NULL,
     tries INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'waiting', said TEXT, credential BLOB)""",
-    "CREATE INDEX challenges_by_address ON challenges(address, created_ms)",
+    "CREATE INDEX challenges_by_address ON challenges(address, created_ms) WHERE NOT silent",
     "CREATE INDEX challenges_by_state ON challenges(state, created_ms)",
     "CREATE TABLE nonces(id BLOB PRIMARY KEY, until_ms INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX nonces_by_end ON nonces(until_ms)",
@@ -183,10 +183,12 @@ class Ledger:
         found = None if row is None else _challenge(row)
         return found if found and found.id else None
 
-    def letters(self, address: bytes, since_ms: int) -> int:
-        """Return how many letters went to an address, or wait, that were asked for since a time."""
+    def letters(self, address: bytes, since_ms: int, enough: int) -> int:
+        """Return how many letters went to an address, or wait, that were asked for since a time; at most `enough`."""
         return self._number(
-            "SELECT count(*) FROM challenges WHERE address = ? AND created_ms > ? AND NOT silent", address, since_ms
+            "SELECT count(*) FROM"
+            " (SELECT 1 FROM challenges WHERE address = ? AND created_ms > ? AND NOT silent LIMIT ?)",
+            *(address, since_ms, enough),
         )
 
     def guessed(self, challenge: str) -> None:

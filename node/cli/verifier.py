@@ -74,6 +74,7 @@ def serve(**flags: str | None) -> None:
 
 
 def _log_to_stdout() -> None:
+    logging.raiseExceptions = False  # whoever reads the lines may leave; the service goes on
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("autoresearch.verifier")

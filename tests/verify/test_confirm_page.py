@@ -45,7 +45,7 @@ class Browser:
                 *("--remote-debugging-pipe", "--no-first-run", "--disable-background-networking"),
                 *(f"--user-data-dir={folder}", "about:blank"),
             ],
-            preexec_fn=place,  # noqa: PLW1509
+            preexec_fn=place,
             close_fds=False,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -162,7 +162,9 @@ def test_the_link_in_a_letter_on_a_phone_and_on_a_desk(office: Office, browser: 
 def assert_quiet(browser: Browser, url: str) -> None:
     """Assert that the pages asked for nothing but themselves, and that the browser had nothing to refuse."""
     asked = {
-        event["params"]["request"]["url"] for event in browser.events if event.get("method") == "Network.requestWillBeSent"
+        event["params"]["request"]["url"]
+        for event in browser.events
+        if event.get("method") == "Network.requestWillBeSent"
     }
     assert {one for one in asked if not one.startswith(f"{url}/confirm/")} <= {f"{url}/favicon.ico"}
     said = [event["params"]["entry"]["text"] for event in browser.events if event.get("method") == "Log.entryAdded"]

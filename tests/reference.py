@@ -17,6 +17,7 @@ REFERENCE = ROOT / "docs/reference"
 LAYERS = {
     "ensue": "What the memory takes in, and what it spends on it",
     "experiments": "Scripts, tracks and runs",
+    "verify": "Verifiers",
     "node": "The node and its command line",
 }
 UNITS = {

@@ -150,9 +150,7 @@ class Settings:
     swarm_announce: str = _setting(
         "", "multiaddresses", "what others are told to dial instead, as where a router forwards a port", _text(400)
     )
-    swarm_relay: str = _setting(
-        "on", "on or off", "reach others, and be reached, through peers that relay", _switch
-    )
+    swarm_relay: str = _setting("on", "on or off", "reach others, and be reached, through peers that relay", _switch)
     swarm_nat: str = _setting(
         "on", "on or off", "ask the router for a port, and let others test whether this node can be dialed", _switch
     )
@@ -172,6 +170,12 @@ class Settings:
     )
     disk_free_bytes: int = _setting(
         256 * 1024**2, "bytes", "room that research leaves free on the disk", _between(2**20, 2**50, or_zero=True)
+    )
+    unverified_mib: int = _setting(
+        512,
+        "MiB",
+        "how much of the memory is kept of keys that no verifier vouches for; beyond it the quietest are forgotten",
+        _between(1, 2**20),
     )
     sandbox: str = _setting(
         "any",

@@ -13,6 +13,7 @@ import orjson
 
 from ensue.identity import SIGNATURE_BYTES
 from ensue.store.database import Database, Row, Value
+from ensue.store.generation import generation
 
 ID_BYTES = 32
 RAWS_AT_ONCE = 64
@@ -72,6 +73,27 @@ class Exchange:
             (after, limit),
         )
         return [Numbered._make(row) for row in found]
+
+    def rows_of(self, authors: Iterable[str], upto: int) -> list[Numbered]:
+        """Returns the records of some authors in rows up to one, in order of arrival for each author."""
+        return [
+            Numbered(no, author, seq, key)
+            for author in authors
+            for no, seq, key in self._database.rows(
+                "SELECT no, seq, id FROM records WHERE author = (SELECT no FROM names WHERE name = ?) AND no <= ?"
+                " ORDER BY no",
+                (author, upto),
+            )
+        ]
+
+    def last_until(self, no: int) -> tuple[int, bytes] | None:
+        """Returns number and id of the last record in rows up to one."""
+        row = self._database.row("SELECT no, id FROM records WHERE no <= ? ORDER BY no DESC LIMIT 1", (no,))
+        return (int(row[0]), bytes(row[1])) if row else None
+
+    def generation(self) -> int:
+        """Returns how often records were taken out of this replica."""
+        return generation(self._database)
 
     def id_of(self, no: int) -> bytes | None:
         """Returns the id of the record in a row."""

@@ -93,6 +93,10 @@ class OwnLog:
         for file in self._files.values():
             file.close()
 
+    def keys(self) -> set[str]:
+        """Returns the keys that sign, or signed, with this replica."""
+        return own_keys(self._database)
+
     def end(self, peer_id: str) -> OwnEnd:
         """Returns where a key's log ends by all that is known here."""
         last = log.end(self._database, peer_id)

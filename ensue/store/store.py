@@ -32,6 +32,7 @@ from ensue.store.schema import DERIVATION, migrate
 from ensue.store.shelf import Shelf
 from ensue.store.trusted import read_trust, write_trust
 from ensue.store.vault import Vault
+from ensue.store.weights import Weights
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -70,6 +71,7 @@ class Store:
         self._vault = Vault(self._database)
         self.exchange = Exchange(self._database)
         self.people = People(self._database, network)
+        self.weights = Weights(self._database)
         try:
             self._database.check(thorough=False)
             if migrate(self._database, network, DERIVATION):

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -165,8 +166,10 @@ def _swarm(store: Store) -> dict[str, Any]:
     said = swarm.read(store)
     running = said is not None and said.running(time.time_ns() // 1_000_000)
     if said is None or not running:
-        return {"running": False, "connected": 0, "reachable": "unknown", "problem": None}
-    return {"running": True, "connected": said.connected, "reachable": said.reachable, "problem": said.problem}
+        return {"running": False, "connected": 0, "reachable": "unknown", "problem": None, "unverified": None}
+    unverified = {"unverified": asdict(said.unverified)}
+    shown = {"running": True, "connected": said.connected, "reachable": said.reachable, "problem": said.problem}
+    return shown | unverified
 
 
 def _track_worked_on(home: Home, store: Store, peer_id: str) -> tracks.Asked:

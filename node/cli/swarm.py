@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ensue.store import Store
     from node.home import Home
     from node.swarm.peerbook import Peer, PeerBook
-    from node.swarm.status import PeerStatus, SwarmStatus
+    from node.swarm.status import PeerStatus, SwarmStatus, Unverified
 
 OWN_ADDRESSES = 4  # of this node in an invite: each further one makes the QR code larger
 OTHERS = 2  # peers whose address an invite has too, so that it works while this node is off
@@ -74,6 +74,8 @@ def peers(in_json: bool) -> None:
         return
     if running and said is not None:
         click.echo(f"{said.connected} connected, {len(rows)} known; {_reachability(said)}")
+        if said.unverified.logs:
+            click.secho(_unverified(said.unverified), dim=True)
         if said.problem:
             click.secho(text.printable(said.problem), fg="yellow")
     else:
@@ -193,6 +195,7 @@ def _document(said: SwarmStatus | None, running: bool) -> dict[str, Any]:
         "problem": said.problem if said and running else None,
         "connected": said.connected if said and running else 0,
         "counters": asdict(said.counters) if said and running else None,
+        "unverified": asdict(said.unverified) if said and running else None,
     }
 
 
@@ -216,6 +219,13 @@ def _state(row: dict[str, Any]) -> str:
     if row["failures"]:
         return f"failed {row['failures']}×"
     return "away" if row["last_seen_ms"] else "not met"
+
+
+def _unverified(kept: Unverified) -> str:
+    """Returns how full the room is that unverified keys share."""
+    words = f"{text.plural(kept.logs, 'unverified key')} with {text.plural(kept.records, 'record')}"
+    share = f"{kept.bytes / 2**20:.1f} of {kept.bytes_max / 2**20:.0f} MiB"
+    return f"{words} here: {share}" + (f"; {kept.forgotten} forgotten for a day" if kept.forgotten else "")
 
 
 def _reachability(said: SwarmStatus) -> str:

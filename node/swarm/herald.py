@@ -178,6 +178,8 @@ class Herald:
             except RecordError:
                 budget.fault("garbage")
                 return
+            if self._replica.unwanted(author, True):
+                continue
             log = self._replica.logs.log(author)
             if (log is None or log.seq < head.seq) and (author in wanted or len(wanted) < WANTED_MAX):
                 wanted[author] = max(head.seq, wanted.get(author, 0))

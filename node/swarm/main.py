@@ -30,6 +30,7 @@ from node.swarm.peer import Peer
 from node.swarm.peerbook import PeerBook
 from node.swarm.report import snapshot
 from node.swarm.stirring import Stirring
+from node.sync.strangers import MIB
 from node.transport.daemon import P2pdTransport
 from node.transport.faults import PortInUse
 from node.transport.index import Index
@@ -87,6 +88,7 @@ class Swarm:
                 software=_AUTORESEARCH,
                 told=self._note,
                 stirred=Stirring(self.store.path),
+                unverified_bytes=self._chosen.unverified_mib * MIB,
             )
             await self._until(ended)
         finally:

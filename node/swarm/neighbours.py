@@ -344,7 +344,8 @@ class Neighbours:
         return here.welcome
 
     async def _differs(self, theirs: wire.Welcome) -> bool:
-        if (await self._replica.current()).root()[1] != theirs.logs:
+        root = (await self._replica.current()).root()[1]
+        if root != theirs.logs and not self._replica.settled.has(theirs.logs, root):
             return True
         missing = await self._replica.missing()
         return bool(missing.held()) and missing.tree.node()[1] != theirs.sources  # they may have some of those

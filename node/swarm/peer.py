@@ -21,6 +21,7 @@ from node.sync.answer import answer
 from node.sync.budget import Budgets
 from node.sync.received import Received
 from node.sync.replica import Off, Replica
+from node.sync.strangers import MIB, UNVERIFIED_MIB, Ring
 from node.transport.ports import Stream, Transport
 
 RESTART_AFTER_S = 1.0
@@ -44,6 +45,7 @@ class Peer:
         software: str = "",
         told: Callable[[list[Record]], None] = lambda records: None,
         stirred: Callable[[], bool] = lambda: True,
+        unverified_bytes: int = UNVERIFIED_MIB * MIB,
     ) -> None:
         self.book = book
         self.replica = Replica(store, off)
@@ -56,6 +58,7 @@ class Peer:
         )
         self.replica.given = self._given
         self.received = self.replica.received = Received(transport.peer_id)
+        self.ring = Ring(self.replica, clock=clock, bytes_max=unverified_bytes)
         self._transport = transport
         self._software = software
         self._tasks: set[asyncio.Task[None]] = set()
@@ -69,6 +72,7 @@ class Peer:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._patiently(self.neighbours.run))
             group.create_task(self._patiently(self.herald.run))
+            group.create_task(self._patiently(self.ring.run))
 
     async def _resume(self) -> None:
         await self.replica.off(self.received.resume, self.replica.store)

@@ -1,11 +1,12 @@
 """What a running swarm shows of itself: its neighbours, totals, and in words whether others can reach it."""
 
 import os
+from dataclasses import asdict
 
 from ensue.store import Store
 from node.swarm.neighbours import Neighbour
 from node.swarm.peer import Peer
-from node.swarm.status import Counters, PeerStatus, Reachable, SwarmStatus
+from node.swarm.status import Counters, PeerStatus, Reachable, SwarmStatus, Unverified
 from node.transport.reach import Reachability
 
 NAMED_RECORDS = 500
@@ -45,6 +46,7 @@ async def snapshot(
             refused=totals.refused,
             cut_off=sum(peer.budgets.of(one.peer).cut_off for one in here),
         ),
+        unverified=Unverified(**asdict(peer.ring.fill)),
         problem=peer.herald.problem,
     )
 

@@ -64,6 +64,18 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class Unverified:
+    """What is kept of unverified keys, and its bound; `forgotten`: logs that are not fetched again for a day."""
+
+    records: int = 0
+    logs: int = 0
+    bytes: int = 0
+    bytes_max: int = 0
+    forgotten: int = 0
+    relied: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SwarmStatus:
     """The document; `why` says in words how it is known whether this node is reachable, or what to do about it."""
 
@@ -74,6 +86,7 @@ class SwarmStatus:
     why: str = ""
     peers: tuple[PeerStatus, ...] = ()
     counters: Counters = field(default_factory=Counters)
+    unverified: Unverified = field(default_factory=Unverified)
     problem: str | None = None
 
     def running(self, now_ms: int, alive: Callable[[int], bool] | None = None) -> bool:
@@ -134,6 +147,7 @@ def _status(parsed_json: object) -> SwarmStatus:
     """Returns the document in parsed JSON; raises ValueError for any other JSON."""
     found = _table(parsed_json)
     reachable, problem, counters = found.get("reachable"), found.get("problem"), _table(found.get("counters"))
+    unverified = _table(found.get("unverified", asdict(Unverified())))
     if found.get("v") != VERSION or reachable not in ("yes", "no", "unknown"):
         raise ValueError("no document of this version")
     return SwarmStatus(
@@ -144,6 +158,7 @@ def _status(parsed_json: object) -> SwarmStatus:
         why=_words(found.get("why"), WORDS_CHARS_MAX),
         peers=tuple(_peer(_table(peer)) for peer in _list(found.get("peers"), PEERS_SHOWN_MAX)),
         counters=Counters(**{entry.name: _whole(counters.get(entry.name)) for entry in fields(Counters)}),
+        unverified=Unverified(**{entry.name: _whole(unverified.get(entry.name)) for entry in fields(Unverified)}),
         problem=None if problem is None else _words(problem, WORDS_CHARS_MAX),
     )
 

@@ -5,13 +5,14 @@ trips; here the first question travels with the hello.
 """
 
 import asyncio
+import contextlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
-from ensue.errors import RecordError
+from ensue.errors import NetworkError, RecordError
 from ensue.record import Record, decode
 from node.sync import wire
 from node.sync.budget import Budget
@@ -123,6 +124,19 @@ class Asker:
         """Returns the error of something that no honest peer does, and takes it off the peer's budget."""
         self.budget.fault(cost)
         return wire.PeerFault(code)
+
+    async def doubt(self, code: str) -> wire.PeerFault:
+        """Returns the error of a peer that does not have what it said.
+
+        A peer may forget strangers between two answers. One that says by now that it has something else is believed,
+        as often as its budget allows; every other has that held against it.
+        """
+        before, now = self.theirs, None
+        with contextlib.suppress(NetworkError, TransportError):
+            now = await self.ask(self._hello, wire.Welcome)
+        if before is not None and now is not None and now.logs != before.logs and self.budget.may_change():
+            return wire.PeerFault(code)
+        return self.fault(code, "not kept")
 
     def rows(self, layout: struct.Struct, data: bytes) -> list[tuple[int | bytes, ...]]:
         """Returns the rows in a field of an answer."""

@@ -36,6 +36,8 @@ REQUEST_COST_BYTES = 512
 """What a request costs beside the bytes of its answer."""
 WAIT_S_MAX = 5.0
 """An answer is held back for at most so many seconds; a peer that would have to wait longer is told to come later."""
+CHANGES_MAX, CHANGES_EACH_S = 4.0, 1 / 30
+"""How often a peer may have less than it said shortly before, since it forgot strangers: at once, and a second."""
 GOOD_RECORDS = 50
 """New records from a peer, after which it is no stranger."""
 FLOOD_PEERS, FLOOD_S = 256, 60.0
@@ -83,6 +85,7 @@ class Budget:
         limits, clock = budgets.limits, budgets.clock
         self._bytes = Account(limits.peer_bytes, limits.peer_bytes_s, clock)
         self._standing = Account(STANDING_MAX, 1 / RECOVERY_S, clock)
+        self._changes = Account(CHANGES_MAX, CHANGES_EACH_S, clock)
         self._until_s = 0.0
         self._cut_offs = 0
         self.useful = 0
@@ -119,6 +122,13 @@ class Budget:
             self._until_s = self._budgets.clock() + min(CUT_OFF_S_MAX, CUT_OFF_S * 2.0**self._cut_offs)
             self._cut_offs = min(self._cut_offs + 1, 16)
             self._standing.take(self._standing.amount() - STANDING_MAX / 2)  # half of it is there again afterwards
+
+    def may_change(self) -> bool:
+        """Notes that a peer has less than it said, and now says so; returns whether that is no fault: it is rare."""
+        if self._changes.amount() < 1:
+            return False
+        self._changes.take(1)
+        return True
 
     def earned(self, records: int) -> None:
         """Notes records that were new and true."""

@@ -80,7 +80,7 @@ class Fetcher:
             before = self._report.absent
             await self.these(there)
             if accused and self._report.absent > before:
-                raise self._asker.fault("scripts that it does not have", "not kept")
+                raise await self._asker.doubt("scripts that it does not have")
             if self._report.absent > ABSENT_MAX:
                 return
 

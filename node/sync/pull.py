@@ -17,26 +17,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, cast
+from typing import cast
 
 from ensue.errors import NetworkError, RecordError
-from ensue.identity import SIGNATURE_BYTES, peer_id_from_public_key, public_key_from_peer_id
+from ensue.identity import SIGNATURE_BYTES, public_key_from_peer_id
 from ensue.store.exchange import Key
 from node.sync import wire
 from node.sync.ask import Asker
 from node.sync.budget import Budget
 from node.sync.fetch import Fetcher
 from node.sync.replica import Replica
-from node.sync.summary import Log, block_of, chain, log_digest, place, span
-from node.sync.walk import differing_logs
+from node.sync.summary import Log, block_of, chain, log_digest, span
+from node.sync.walk import Theirs, differing
 from node.transport.ports import Stream, TransportError
 
 DEADLINE_S = 900.0
 """Seconds for a whole pull, unless its caller says otherwise."""
 RECORDS_MAX = 2_000_000
 """Records that one pull takes in; the next one goes on."""
-LOGS_MAX = 20_000
-"""Logs that one pull looks at; the others come with the next one."""
 STORED_RECORDS = 6_000
 STORED_BYTES = 8 * 1024 * 1024
 """Records are stored when so many have come, or so many bytes."""
@@ -48,19 +46,6 @@ CATCHING_UP_AFTER = 2_000
 _AFTER_ALL = b"\xff" * wire.HASH_BYTES
 _SEQS = 2**53
 _Work = Callable[["_Pull"], Awaitable[None]]
-
-
-class _Theirs(NamedTuple):
-    """A log as a peer says to have it."""
-
-    key: bytes
-    records: int
-    seq: int
-    digest: bytes
-
-    @property
-    def author(self) -> str:
-        return peer_id_from_public_key(self.key)
 
 
 @dataclass(slots=True)
@@ -190,8 +175,9 @@ class _Pull:
     async def everything(self) -> None:
         theirs = await self.asker.again()
         mine = await self.replica.current()
-        if mine.root()[1] != theirs.logs:
-            longer = await self._walk()
+        root = mine.root()[1]
+        if root != theirs.logs and not self.replica.settled.has(theirs.logs, root):
+            longer = await differing(self.asker, self.replica)
             await self._tails([tail for log in longer if (tail := self._tail(log)) is not None])
             await self.replica.current()
             for log in longer:
@@ -221,30 +207,9 @@ class _Pull:
         if self.report.records:
             await Fetcher(self.asker, self.replica, self.report).named_after(before)
 
-    # Step 2
+    # Steps 2, 3
 
-    async def _walk(self) -> list["_Theirs"]:
-        """Returns the logs that differ."""
-        found: list[_Theirs] = []
-        async for prefix, entries in differing_logs(self.asker, self.replica.logs.tree()):
-            found += self._differing(prefix, entries or b"")
-            if len(found) >= LOGS_MAX:
-                break
-        return found
-
-    def _differing(self, prefix: str, entries: bytes) -> list["_Theirs"]:
-        found = []
-        for row in self.asker.rows(wire.LOG, entries):
-            theirs = _Theirs._make(cast("tuple[bytes, int, int, bytes]", row))
-            if not (place(theirs.key).hex().startswith(prefix) and theirs.records and 0 < theirs.seq < _SEQS):
-                raise self.asker.fault("a log where it cannot be", "garbage")
-            if self.replica.logs.head(theirs.author) != wire.LOG.pack(*theirs):
-                found.append(theirs)
-        return found
-
-    # Step 3
-
-    def _tail(self, theirs: "_Theirs") -> wire.Tail | None:
+    def _tail(self, theirs: Theirs) -> wire.Tail | None:
         log = self.replica.logs.log(theirs.author)
         self._expected += max(0, theirs.records - (0 if log is None else log.count))
         if log is None:
@@ -280,7 +245,7 @@ class _Pull:
 
     # Step 4
 
-    async def _is_held(self, theirs: "_Theirs") -> bool:
+    async def _is_held(self, theirs: Theirs) -> bool:
         """Returns whether all that a peer has of an author is here: its log is equal, or the beginning of ours."""
         head = self.replica.logs.head(theirs.author)
         if head == wire.LOG.pack(*theirs):
@@ -296,7 +261,7 @@ class _Pull:
         keys = await self.replica.keys(log.author, span(last)[0], seq)
         return [*blocks, (last, len(keys), chain(keys))] if keys else blocks
 
-    async def _blocks(self, theirs: "_Theirs") -> None:
+    async def _blocks(self, theirs: Theirs) -> None:
         """Compares one log block by block."""
         log = self.replica.logs.log(theirs.author)
         mine = {no: (count, digest) for no, count, digest in log.described()} if log else {}
@@ -317,9 +282,9 @@ class _Pull:
                 return
         total = sum(count for _, count, _ in listed)
         if total < theirs.records or (total == theirs.records and log_digest(listed) != theirs.digest):
-            raise self.asker.fault("another log than it said", "not kept")
+            raise await self.asker.doubt("another log than it said")
 
-    async def _block(self, theirs: "_Theirs", no: int, count: int, digest: bytes) -> None:
+    async def _block(self, theirs: Theirs, no: int, count: int, digest: bytes) -> None:
         """Compares one block place by place, and takes in what is missing."""
         listed, made, more = 0, chain([]), True
         after: Key = (0, b"")
@@ -338,7 +303,7 @@ class _Pull:
             if self._enough():
                 return
         if listed < count or (listed == count and made != digest):
-            raise self.asker.fault("another block than it said", "not kept")
+            raise await self.asker.doubt("another block than it said")
 
     async def _get(self, ids: Sequence[bytes]) -> None:
         async with self._storing():
@@ -360,7 +325,7 @@ class _Pull:
         except wire.PeerFault as fault:
             raise self.asker.fault(fault.code, "garbage") from None
         if asked is not None and [hashlib.sha256(raw[SIGNATURE_BYTES:]).digest() for raw in raws] != list(asked):
-            raise self.asker.fault("records that it does not have", "not kept")
+            raise await self.asker.doubt("records that it does not have")
         self._raws += raws
         self._received += len(raws)
         self._size += sum(map(len, raws))

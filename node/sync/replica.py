@@ -12,9 +12,10 @@ from typing import Protocol, TypeVar, TypeVarTuple
 
 from ensue.blobs import Blob
 from ensue.store import Store
-from ensue.store.exchange import Key
+from ensue.store.exchange import Key, Named
 from ensue.store.reports import IngestReport
 from node.sync.received import Received
+from node.sync.settled import Settled
 from node.sync.sources import Sources, parsed
 from node.sync.summary import Summaries, span
 
@@ -54,6 +55,12 @@ class Replica:
         """Called with the ids of new records that were handed over, and that nobody else has."""
         self.received: Received | None = None
         """How far peers have this node's own log, where that is kept."""
+        self.settled = Settled()
+        self.unwanted: Callable[[str, bool], bool] = lambda author, told: False
+        """Says of a log whether it is not to be fetched now, also where a peer spoke of it by itself (`told`)."""
+        self.grown: Callable[[Sequence[tuple[bytes, int]]], None] = lambda kept: None
+        """Called when records have come, and scripts, each with the row of a record that names it."""
+        self._generation: int | None = None
 
     async def current(self) -> Summaries:
         """Returns the summaries, brought up to date; the first time it reads a row for each record."""
@@ -63,14 +70,52 @@ class Replica:
 
     async def _follow(self) -> None:
         exchange = self.store.exchange
+        if self._generation is None:
+            self._generation = await self.off(exchange.generation)
         if self.logs.upto and await self.off(exchange.id_of, self.logs.upto) != self.logs.upto_id:
-            self.logs, self.sources = Summaries(), Sources()  # a repair has numbered the records anew
+            await self._step_back()
         while rows := await self.off(exchange.rows, self.logs.upto, ROWS_AT_ONCE):
             self.logs.add(rows)
             if len(rows) < ROWS_AT_ONCE:
                 break
         for author, block in self.logs.stale():
             self.logs.settle(author, block, await self.keys(author, *span(block)))
+
+    async def _step_back(self) -> None:
+        """Finds out why the last row is another: records were forgotten, or a repair has numbered them anew."""
+        before, now = self._generation or 0, await self.off(self.store.exchange.generation)
+        last = await self.off(self.store.exchange.last_until, self.logs.upto)
+        if now > before and (last is None or last[0] < self.logs.upto):
+            self.logs.upto, self.logs.upto_id = last or (0, None)
+        else:
+            self.logs, self.sources = Summaries(), Sources()
+        self._generation = now
+
+    async def forget(self, authors: Sequence[str]) -> int:
+        """Takes the logs of strangers out of here, and what only they named; returns how many records went.
+
+        What is told of this replica comes first: nobody hears of a log that is about to go.
+        """
+        async with self._turn:
+            self.logs.replace(authors, [])
+        gone, waiting = 0, list(authors)
+        while waiting:
+            async with self._writing:
+                gone += await self.off(self.store.forgetting.some, waiting)
+        lost = await self._lost_scripts()
+        named = await self.off(self.store.forgetting.unnamed.sweep, lost)
+        async with self._turn:
+            self.logs.replace(authors, await self.off(self.store.exchange.rows_of, authors, self.logs.upto))
+            self.sources.got(lost)
+            self.sources.add([Named(no, key, None) for key, no in named.items()], self.sources.upto)
+        return gone
+
+    async def _lost_scripts(self) -> list[bytes]:
+        """Returns the missing scripts of which the record is gone that named them."""
+        return await self.off(self._without_row, [(key, self.sources.row_of(key)) for key in self.sources.held()])
+
+    def _without_row(self, held: Sequence[tuple[bytes, int | None]]) -> list[bytes]:
+        return [key for key, no in held if no is None or self.store.exchange.id_of(no) is None]
 
     async def keys(self, author: str, first: int, last: int) -> list[Key]:
         """Returns an author's places from number `first` to `last`, of the records that the summaries know."""
@@ -127,13 +172,18 @@ class Replica:
     async def take(self, raws: Sequence[bytes]) -> IngestReport:
         """Verifies and stores records."""
         async with self._writing:
-            return await self.off(self.store.ingest, raws)
+            report = await self.off(self.store.ingest, raws)
+        if report.accepted:
+            self.grown([])
+        return report
 
     async def keep(self, blobs: Sequence[Blob]) -> None:
         """Stores blobs, which their readers have compared with their hashes."""
         async with self._writing:
             await self.off(self.store.ingest, [], blobs)
-        self.sources.got(bytes.fromhex(blob.sha256) for blob in blobs)
+        keys = [bytes.fromhex(blob.sha256) for blob in blobs]
+        self.grown([(key, no) for key in keys if (no := self.sources.row_of(key)) is not None])
+        self.sources.got(keys)
 
     @asynccontextmanager
     async def catching_up(self, records: int) -> AsyncIterator[None]:

@@ -63,6 +63,10 @@ class Sources:
         """Returns the rows that name a missing script and a parent whose record was not here."""
         return list(self._waiting.values())
 
+    def row_of(self, key: bytes) -> int | None:
+        """Returns the row that names a missing script."""
+        return self._missing[key][1] if key in self._missing else None
+
     def held(self) -> list[bytes]:
         """Returns all missing ones."""
         return list(self._missing)

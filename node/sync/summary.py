@@ -80,6 +80,22 @@ class Summaries:
 
     def add(self, rows: Sequence[Numbered]) -> None:
         """Takes in the next rows of the replica."""
+        self._add(rows)
+        if rows:
+            self.upto, self.upto_id = rows[-1].no, rows[-1].id
+
+    def replace(self, authors: Iterable[str], rows: Sequence[Numbered]) -> None:
+        """Makes some logs anew from all their rows up to `upto`; those without any are gone."""
+        for author in authors:
+            log = self._logs.pop(author, None)
+            if log is not None:
+                self._tree.drop(log.place)
+                self._changed.pop(author, None)
+                for number in log.blocks:
+                    self._stale.pop((author, number), None)
+        self._add(rows)
+
+    def _add(self, rows: Sequence[Numbered]) -> None:
         for _, author, seq, key in rows:
             log = self._logs.get(author)
             if log is None:
@@ -87,8 +103,6 @@ class Summaries:
             if log.add((seq, key)).stale:
                 self._stale[author, block_of(seq)] = None
             self._changed[author] = log
-        if rows:
-            self.upto, self.upto_id = rows[-1].no, rows[-1].id
 
     def stale(self) -> list[tuple[str, int]]:
         """Returns authors and blocks that must be read again, each to be given to `settle`."""

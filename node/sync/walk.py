@@ -6,12 +6,33 @@ Left out: what is done about the difference (pull, fetch). Rejected: one request
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import NamedTuple, cast
 
+from ensue.identity import peer_id_from_public_key
 from node.sync import wire
 from node.sync.ask import Asker
+from node.sync.replica import Replica
+from node.sync.settled import Settled, Visited
+from node.sync.summary import place
 from node.sync.tree import DIGITS, KEY_DIGITS, Tree, branch_digest, leaf_digest
 
 NODES_MAX = 8_192
 """Nodes of a peer's tree that one walk looks at."""
+LOGS_MAX = 20_000
+"""Logs that one walk finds; the others come with the next one."""
+_SEQS = 2**53
+
+
+class Theirs(NamedTuple):
+    """A log as a peer says to have it."""
+
+    key: bytes
+    records: int
+    seq: int
+    digest: bytes
+
+    @property
+    def author(self) -> str:
+        """Its author's peer id."""
+        return peer_id_from_public_key(self.key)
 
 
 class Found(NamedTuple):
@@ -29,17 +50,51 @@ class _Said(NamedTuple):
     digest: bytes
 
 
-async def differing_logs(asker: Asker, mine: Tree) -> AsyncGenerator[Found, None]:
+async def differing(asker: Asker, replica: Replica) -> list[Theirs]:
+    """Returns the logs that a peer has otherwise than this replica, up to LOGS_MAX; those unwanted here are left out.
+
+    A peer that shows fewer records than it said, or as many and others, is at fault unless it says so by now. Raises
+    what Asker raises.
+    """
+    tree, visited = replica.logs.tree(), list[Visited]()
+    found: list[Theirs] = []
+    wanted: list[str] = []
+    async for prefix, entries in differing_logs(asker, tree, replica.settled, visited):
+        some = _differing(asker, replica, prefix, entries or b"")
+        found += some
+        if some:
+            wanted.append(prefix)
+        if len(found) >= LOGS_MAX:
+            return found
+    if len(visited) < NODES_MAX:
+        replica.settled.note(visited, wanted)
+    return found
+
+
+def _differing(asker: Asker, replica: Replica, prefix: str, entries: bytes) -> list[Theirs]:
+    found = []
+    for row in asker.rows(wire.LOG, entries):
+        theirs = Theirs._make(cast("tuple[bytes, int, int, bytes]", row))
+        if not (place(theirs.key).hex().startswith(prefix) and theirs.records and 0 < theirs.seq < _SEQS):
+            raise asker.fault("a log where it cannot be", "garbage")
+        if replica.logs.head(theirs.author) != wire.LOG.pack(*theirs) and not replica.unwanted(theirs.author, False):
+            found.append(theirs)
+    return found
+
+
+async def differing_logs(
+    asker: Asker, mine: Tree, settled: Settled | None = None, visited: list[Visited] | None = None
+) -> AsyncGenerator[Found, None]:
     """Yields the leaves of a peer's tree of logs that have other entries than `mine`, whose root is known to differ.
 
-    Logs only grow: a peer that shows fewer records than it said, or as many and others, is at fault. Raises what Asker
-    raises.
+    What is settled is passed over, and what is looked at added to `visited`. Raises what Asker raises.
     """
+    settled, visited = settled or Settled(), [] if visited is None else visited
     theirs = await asker.begin()
-    waiting, asked, found = [_Said("", theirs.records, theirs.logs)], 0, 0
-    while waiting and asked < NODES_MAX:
+    waiting, found = [_Said("", theirs.records, theirs.logs)], 0
+    while waiting and len(visited) < NODES_MAX:
         some = [waiting.pop() for _ in range(min(wire.PREFIXES_MAX, len(waiting)))]
-        asked += len(some)
+        visited += [Visited(said.prefix, said.digest, mine.node(said.prefix)[1]) for said in some]
         for said, node in await _asked(asker, "logs", some):
             if isinstance(node, wire.Leaf):
                 weight = sum(cast("int", row[1]) for row in asker.rows(wire.LOG, node.entries))
@@ -48,13 +103,15 @@ async def differing_logs(asker: Asker, mine: Tree) -> AsyncGenerator[Found, None
                 weight = sum(child.weight for child in _children(asker, said.prefix, node))
                 shown = branch_digest(node.children)
             if weight < said.weight or (weight == said.weight and shown != said.digest):
-                raise asker.fault("another tree than it said", "not kept")
+                raise await asker.doubt("another tree than it said")
             if isinstance(node, wire.Leaf):
                 found += 1
                 yield Found(said.prefix, node.entries)
-            else:
-                children = _children(asker, said.prefix, node)
-                waiting += [one for one in children if one.weight and mine.node(one.prefix)[1] != one.digest]
+                continue
+            for one in _children(asker, said.prefix, node):
+                digest = mine.node(one.prefix)[1]
+                if one.weight and digest != one.digest and not settled.has(one.digest, digest):
+                    waiting.append(one)
     if waiting and not found:
         raise asker.fault("a tree without leaves", "garbage")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ensue.identity import Identity
 from ensue.store import Store
 from node.swarm import status
-from node.swarm.status import Counters, PeerStatus, SwarmStatus
+from node.swarm.status import Counters, PeerStatus, SwarmStatus, Unverified
 
 PEER = Identity(bytes([1]) * 32).peer_id
 ADDRESS = f"/ip4/192.0.2.7/tcp/4001/p2p/{PEER}"
@@ -29,6 +29,7 @@ SAID = SwarmStatus(
         PeerStatus(Identity(bytes([2]) * 32).peer_id, last_seen_ms=5),
     ),
     counters=Counters(1, 2, 3, 4, 5, 6),
+    unverified=Unverified(1, 2, 3, 4, 5, 6),
     problem="the daemon was started anew",
 )
 

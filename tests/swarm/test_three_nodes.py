@@ -152,7 +152,8 @@ def test_leave_says_good_bye_and_status_and_doctor_say_who_is_there(nodes: list[
     assert bob.process is not None
     bob.process.communicate(timeout=20)
     assert bob.process.returncode == 0
-    assert bob.ask("status")["swarm"] == {"running": False, "connected": 0, "reachable": "unknown", "problem": None}
+    stopped = {"running": False, "connected": 0, "reachable": "unknown", "problem": None, "unverified": None}
+    assert bob.ask("status")["swarm"] == stopped
     assert bob.ask("leave")["was_running"] is False
     wait_for(lambda: ada.connected() == 0, "the neighbour's leaving")
     everything = bob.read(lambda store: {one.id for one in store.records()})

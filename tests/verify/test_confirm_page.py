@@ -113,6 +113,14 @@ class Browser:
 
 
 @pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    """A verifier whose letters go into a folder."""
+    made = Office(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
     made = Browser(tmp_path / "browser")
     yield made

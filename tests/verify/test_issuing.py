@@ -1,6 +1,8 @@
 """From a request to a credential, step by step, and everything that must not happen on the way."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from office import DAY_MS, HOUR_MS, MINUTE_MS, Office, credential, other_code, refusal, someone
@@ -10,6 +12,14 @@ from ensue.record import decode
 from verify.request import CODE_LIFE_S, TRIES_MAX, ChallengeRequest, parsed, signed_by_account
 
 ADA = "Ada@Lovelace.org"
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    """A verifier whose letters go into a folder."""
+    made = Office(tmp_path)
+    yield made
+    made.close()
 
 
 def official(office: Office, account: Identity) -> bool:

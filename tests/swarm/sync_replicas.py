@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ensue.blobs import Blob
+from ensue.people import Trust
 from ensue.record import Record
 from ensue.store import Store
 from node.sync.answer import answer
@@ -96,9 +97,9 @@ def budgets() -> Budgets:
 
 
 @contextmanager
-def stores(folder: Path, *names: str):
+def stores(folder: Path, *names: str, trust: Trust | None = None):
     """Opens a store for each name."""
-    opened = [Store(folder / f"{name}.sqlite3", bodies.NETWORK) for name in names]
+    opened = [Store(folder / f"{name}.sqlite3", bodies.NETWORK, trust) for name in names]
     try:
         yield [Replica(store, inline) for store in opened]
     finally:

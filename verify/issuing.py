@@ -43,6 +43,7 @@ DAY_MS = 24 * HOUR_MS
 MOVE_MS = 7 * DAY_MS
 """How long after an address went to another account it may not go on to a third."""
 SAID = "A letter with a code is on its way, if letters to this address are not too many already."
+SAID_IN_FOLDER = "No mail server is named here, so the letter lies in verifier/mail in the home of this verifier."
 _WRONG = "This code is not right: look at it again."
 _log = logging.getLogger("autoresearch.verifier")
 
@@ -64,6 +65,7 @@ class Issuing:
         self.identity = identity
         self._chosen, self._store, self._ledger = chosen, store, ledger
         self._pepper, self._postman, self._clock_ms = pepper, postman, clock_ms
+        self._said = SAID if chosen.smtp_host else SAID_IN_FOLDER
         self._clients, self._guessers = (
             ByAddress(count, clock=lambda: clock_ms() / 1000)
             for count in (chosen.client_challenges_an_hour, chosen.client_guesses_an_hour)
@@ -96,7 +98,7 @@ class Issuing:
             silent = self._silent(one.address, now_ms)
             self._ledger.add(replace(one, silent=silent, code=None if silent else one.code), asked.mailbox)
         self._postman.remember(one.id, code)
-        return ChallengeAnswer(challenge=one.id, tag=one.tag, expires_s=CODE_LIFE_S, said=SAID)
+        return ChallengeAnswer(challenge=one.id, tag=one.tag, expires_s=CODE_LIFE_S, said=self._said)
 
     def _proper(self, request: ChallengeRequest, now_ms: int, client: str) -> None:
         if request.network != self._store.network:

@@ -23,6 +23,7 @@ BACK_OFF_S = (5, 10, 20, 40, 60)
 """How long to wait after each failure; the last one for all that follow."""
 TIDY_S = 5.0
 """How often what is over is forgotten, address by address."""
+STOP_S = 3.0
 CODES_MAX = 20_000
 """Codes in memory whose letters wait; for those beyond, new ones are drawn."""
 
@@ -50,12 +51,13 @@ class Postman:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the letter at hand."""
+        """End after the letter at hand, unless its mail server takes too long; then that letter goes out once more."""
         self._ended.set()
         self._news.set()
         if self._thread is not None:
-            self._thread.join()
-        self._outlet.rest()
+            self._thread.join(STOP_S)
+        if self._thread is None or not self._thread.is_alive():
+            self._outlet.rest()
 
     @property
     def started(self) -> bool:

@@ -41,7 +41,7 @@ def table(capsys: pytest.CaptureFixture[str], **figures: object) -> None:
 @pytest.mark.timeout(3600)
 def test_guessing(tmp_path: Path, soak: bool, capsys: pytest.CaptureFixture[str]):
     """One address under attack from ever new clients and accounts, for as long as the limits allow any guess at all."""
-    guesses, office, outcomes = wanted("GUESSES", 100_000, 2_000, soak=soak), Office(tmp_path), Counter[str]()
+    guesses, office, outcomes = wanted("GUESSES", 100_000, 600, soak=soak), Office(tmp_path), Counter[str]()
     victim, made, drawn, began = "victim@gmail.com", 0, 0, time.monotonic()
     while made < guesses:
         challenge = office.ask(victim, Identity.generate()).challenge
@@ -103,7 +103,7 @@ def _indistinct(first: list[float], second: list[float]) -> float:
 @pytest.mark.timeout(3600)
 def test_known_and_unknown_addresses_take_as_long(tmp_path: Path, soak: bool, capsys: pytest.CaptureFixture[str]):
     """Same answer, same time: asked in turn, in random order, so that nothing but the address differs."""
-    pairs = wanted("TIMINGS", 4_000, 300, soak=soak)
+    pairs = wanted("TIMINGS", 4_000, 80, soak=soak)
     office = Office(tmp_path, dict(ROOMY))
     known = [someone() for _ in range(pairs)]
     for address in known:
@@ -139,7 +139,7 @@ def test_known_and_unknown_addresses_take_as_long(tmp_path: Path, soak: bool, ca
 def test_unknown_challenges_and_wrong_codes_take_as_long(
     tmp_path: Path, soak: bool, capsys: pytest.CaptureFixture[str]
 ):
-    pairs = wanted("TIMINGS", 4_000, 300, soak=soak)
+    pairs = wanted("TIMINGS", 4_000, 80, soak=soak)
     office = Office(tmp_path, dict(ROOMY))
     real = [office.ask(someone(), Identity.generate()).challenge for _ in range(-(-pairs // TRIES_MAX))]
     times: dict[bool, list[float]] = {True: [], False: []}
@@ -195,7 +195,7 @@ def test_public_credentials_tell_no_address(tmp_path: Path):
 @pytest.mark.timeout(3600)
 def test_registrations_in_bulk(tmp_path: Path, soak: bool, capsys: pytest.CaptureFixture[str]):
     """From 100 clients, with 50 domains that nobody listed and one that is listed: three accounts a domain and day."""
-    tries = wanted("REGISTRATIONS", 10_000, 250, soak=soak)
+    tries = wanted("REGISTRATIONS", 10_000, 160, soak=soak)
     office = Office(tmp_path)
     domains = [f"{secrets.token_hex(5)}.org" for _ in range(49)] + ["mailinator.com"]
     clients = [f"192.0.2.{number}" for number in range(100)]

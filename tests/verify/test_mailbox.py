@@ -1,5 +1,7 @@
 """Letters on their way: to a real mail server, with and without TLS, to servers that fail, and into a folder."""
 
+import socket
+import time
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.policy import SMTP
@@ -234,6 +236,18 @@ def test_a_thread_sends_what_was_asked_and_what_waited(posting):
             office.ask(someone(), Identity.generate())
         assert len(desk.wait_for(6)) == 6
         office.service.postman.stop()
+
+
+def test_a_mail_server_that_says_nothing_holds_no_end_up(posting):
+    office, _, port = posting
+    with socket.create_server(("127.0.0.1", port)):  # takes connections, and is silent
+        office.service.postman.start()
+        office.ask("ada@lovelace.org", Identity.generate())
+        began = time.monotonic()
+        office.service.close()
+        assert time.monotonic() - began < 10
+        office.open()
+        assert office.service.postman._ledger.next_due_ms() is not None  # the letter waits
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_what_was_forgotten_is_not_fetched_again_for_a_day_and_costs_next_to_not
     async def test(one: Replica, two: Replica) -> None:
         clock = Clock()
         ring = Ring(one, clock=clock, bytes_max=10 * LOG_TAKES)
-        everybody = raws(said(key(number), 1) for number in range(40))
+        everybody = raws(said(key(number), 1) for number in range(100))
         await two.take(everybody)
         first = await pulled(one, two)
         assert first.equal
@@ -166,9 +166,14 @@ def test_what_was_forgotten_is_not_fetched_again_for_a_day_and_costs_next_to_not
         other_way = await pulled(two, one)
         assert (other_way.problem, other_way.records) == (None, 0)
         assert (await pulled(two, one)).bytes_in < 500
-        await two.take(raws([said(key(99), 1)]))
+        await two.take(raws([said(key(999), 1)]))
         news = await pulled(one, two)
         assert (news.problem, news.records) == (None, 1)
+        for replica in (one, two):
+            await replica.take(raws([said(key(999), 2)]))
+        changed = await pulled(one, two)
+        assert (changed.problem, changed.records) == (None, 0)
+        assert changed.bytes_in < again.bytes_in / 2, "only where something has changed is looked at again"
         clock.now_s = FORGOTTEN_FOR_S + 1.0
         await ring.look()
         assert (await pulled(one, two)).equal

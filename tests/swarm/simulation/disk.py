@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
+from ensue.people import Trust
 from ensue.store import Store
 
 RAM = Path("/dev/shm")
@@ -35,9 +36,10 @@ def ram_folder() -> Iterator[Path]:
 class Disk:
     """The files of one node, and the store that is open on them."""
 
-    def __init__(self, folder: Path, network: str) -> None:
+    def __init__(self, folder: Path, network: str, trust: Trust | None = None) -> None:
         self._folder = folder
         self._network = network
+        self._trust = trust
         self._generation = 0
         self._durable: tuple[bytes, int] = (b"", 0)  # the write-ahead log's salts, and how far it is on the disk
         self._place().mkdir(parents=True)
@@ -74,7 +76,7 @@ class Disk:
         self.store.close()
 
     def _open(self) -> Store:
-        store = Store(self._path(), self._network)
+        store = Store(self._path(), self._network, self._trust)
         write = store._database.write
 
         @contextmanager

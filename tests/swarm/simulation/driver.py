@@ -15,6 +15,7 @@ from node.sync import wire
 from node.sync.answer import answer
 from node.sync.pull import PullReport, pull
 from node.sync.replica import Off, inline
+from node.sync.strangers import MIB, UNVERIFIED_MIB
 from node.transport.ports import Stream, TransportError
 from simulation.node import SimNode
 
@@ -47,7 +48,10 @@ async def exchange(node: SimNode, peer: str, address: str) -> PullReport | None:
 class Swarming:
     """The real swarm of a node that was invited by some; `book` is what it knows of others."""
 
-    def __init__(self, seed: object, invited: Iterable[str], off: Off = inline) -> None:
+    def __init__(
+        self, seed: object, invited: Iterable[str], off: Off = inline, unverified_bytes: int = UNVERIFIED_MIB * MIB
+    ) -> None:
+        self._unverified_bytes = unverified_bytes
         self._dice = Random(f"swarming {seed!r}")
         self.invited = invited
         self._off = off
@@ -64,6 +68,7 @@ class Swarming:
             clock=node.wire.loop.time,
             wall_ms=lambda: time.time_ns() // 1_000_000,
             dice=self._dice,
+            unverified_bytes=self._unverified_bytes,
         )
         node.replica, node.budgets = node.peer.replica, node.peer.budgets
         node.transport.own(node.peer.run(), "swarm")

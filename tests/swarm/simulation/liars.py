@@ -188,4 +188,3 @@ class Liar:
                 await stream.send(wire.frame(wire.Nodes([leaf for _ in request.prefixes])))
             else:
                 await stream.send(wire.frame(wire.Records(wire.pack_records([record.raw]), 1)))
-

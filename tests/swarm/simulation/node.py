@@ -9,6 +9,7 @@ from random import Random
 
 from ensue.identity import Identity
 from ensue.kinds import KINDS
+from ensue.people import Trust
 from ensue.record import Record
 from ensue.store import Store
 from node.swarm.peer import Peer
@@ -27,12 +28,14 @@ Driver = Callable[["SimNode"], Awaitable[None]]
 class SimNode:
     """A node that is up from `start` to `crash`, and again from the next `start`."""
 
-    def __init__(self, wire: Wire, identity: Identity, address: str, folder: Path, drive: Driver) -> None:
+    def __init__(
+        self, wire: Wire, identity: Identity, address: str, folder: Path, drive: Driver, trust: Trust | None = None
+    ) -> None:
         self.wire = wire
         self.identity = identity
         self.address = address
         self.drive = drive
-        self.disk = Disk(folder / identity.peer_id, words.NETWORK)
+        self.disk = Disk(folder / identity.peer_id, words.NETWORK, trust)
         self.transport: SimTransport
         self.peer: Peer | None = None
         """The running swarm, where the driver is the real one."""

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING
 
 from node import names, text
 
+_VOID = {
+    "retracted": "its author withdrew it",
+    "frozen": "its author signed a number of its log twice, and nothing counts from there on",
+    "revoked": "its account took its word from the key before this was made",
+}
+
 if TYPE_CHECKING:
     from ensue.store import ResultRow, Store
 
 
 def words(store: Store, row: ResultRow) -> str:
     """Return a result's level with the reason for it."""
+    void = next((why for flag, why in _VOID.items() if flag in row.flags), None)
     said = "".join(f", {flag}" for flag in row.flags)
-    return f"{row.level}{said}{': ' if (why := reason(store, row)) else ''}{why}"
+    return f"{row.level}{said}: {void or reason(store, row)}"
 
 
 def reason(store: Store, row: ResultRow) -> str:

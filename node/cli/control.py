@@ -155,6 +155,7 @@ def _account(found: Standing) -> dict[str, Any]:
         "needed": found.needed,
         "expires_at": None if found.expires_ms is None else text.iso(found.expires_ms),
         "renewal_due": found.due(now_ms),
+        "revoked_from": found.revoked_from,
         "words": found.verified_words(now_ms),
     }
 
@@ -243,6 +244,8 @@ def _person(account: dict[str, Any]) -> list[tuple[str, str]]:
     saved = "backed up" if account["backed_up"] else "not backed up: `autoresearch keys backup`"
     here = "" if account["key_here"] else "; its key is not on this machine"
     how = "" if account["official"] and not account["renewal_due"] else "; `autoresearch verify you@example.org`"
+    if account["revoked_from"] is not None:
+        how = "; `autoresearch keys rotate` gives this machine a new one"
     return [("account", f"{names.account(account['id'])}, {saved}{here}"), ("verified", account["words"] + how)]
 
 

@@ -100,7 +100,7 @@ class Work:
             participant.ask(self._store, account, self._node.peer_id, email.strip(), places, wanted, self.reach)
         )
         if any(one.url is None for one in self.asked.awaited) and (letters := _letters(self._home)):
-            self.asked.said.append(f"it has no mail server, so its letters lie in {letters}")
+            self.asked.said.append(f"letters of this home's verifier lie in {letters}")
         self.failed = [*self.asked.failed, *(without if len(self.asked.awaited) < wanted else [])]
         if not self.asked.awaited:
             raise NetworkError("; ".join(self.failed))

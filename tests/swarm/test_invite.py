@@ -310,12 +310,12 @@ def test_a_home_of_the_network_takes_the_addresses(home: Home):
 
 def test_a_home_of_another_network_is_left_as_it_is(home: Home):
     founded_by(home, None).store.close()
-    before = {path.name: path.read_bytes() for path in home.path.iterdir()}
+    before = {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()}
     with pytest.raises(
         UserError, match=f"belongs to the network autoresearch .*{GENESIS.network_id[:10]}.*AUTORESEARCH_HOME"
     ):
         founded_by(home, decode(LINE))
-    assert {path.name: path.read_bytes() for path in home.path.iterdir()} == before
+    assert {path: path.read_bytes() for path in home.path.rglob("*") if path.is_file()} == before
 
 
 def test_a_replica_of_another_network_without_its_genesis_is_left_as_it_is(home: Home):

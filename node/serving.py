@@ -75,6 +75,8 @@ class Application:
                 body = await _body(receive)
         except TimeoutError:
             return _SLOW
+        if body is None:  # whoever asked has gone
+            return _SLOW
         if self._pending >= PENDING_MAX:
             return _BUSY
         question = Question(
@@ -106,13 +108,15 @@ class Application:
         return seen[-min(self._proxies, len(seen))] if seen else str(peer)
 
 
-async def _body(receive: _Receive) -> bytes:
-    """Return the body of a request; of one that is too long a byte more than it may have."""
+async def _body(receive: _Receive) -> bytes | None:
+    """Return the body of a request, of one that is too long a byte more than it may have; None where it broke off."""
     body = b""
     while len(body) <= BODY_BYTES_MAX:
         message = await receive()
+        if message["type"] != "http.request":
+            return None
         body += message.get("body", b"")
-        if message["type"] != "http.request" or not message.get("more_body"):
+        if not message.get("more_body"):
             break
     return body[: BODY_BYTES_MAX + 1]
 

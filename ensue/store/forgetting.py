@@ -26,8 +26,8 @@ from ensue.store.trusted import parsed, read_in_force, read_voters, vouches
 from ensue.store.unnamed import Unnamed, named_blobs
 from ensue.store.wordindex import last_indexed, said
 
-RECORDS_AT_ONCE = 500
-"""Records taken out by one transaction: a tenth of a second."""
+RECORDS_AT_ONCE = 250
+"""Records taken out by one transaction: some tenths of a second, for which other processes wait to write."""
 _BY_RECORD = (
     *("results", "claims", "texts", "retractions", "delegations", "revocations", "credentials", "leaves", "listed"),
     *("quorums", "announcements", "outbox"),

@@ -17,6 +17,9 @@ from ensue.store.generation import note_forgotten
 ROWS_AT_ONCE = 1_000
 DELETED_AT_ONCE = 500
 """Blobs deleted by one transaction."""
+NAMES_OF_ROWS = 20_000
+"""Rows looked at for names by one query, for which other threads wait."""
+LAST_ROW = 2**62
 NAMING_KINDS = ("result", "claim", "hypothesis")
 """Kinds of records whose bodies name blobs."""
 
@@ -112,28 +115,28 @@ class Unnamed:
 
     def _drop_names(self) -> None:
         """Deletes names that no row holds, such as those of authors that went."""
-        with self._database.snapshot():
-            row = self._database.row("SELECT max(no) FROM records")
-            upto = int(row[0] or 0) if row else 0
-            held = self._held()
-            free = [no for (no,) in self._database.rows("SELECT no FROM names") if no not in held]
-        rest = iter(free)
+        row = self._database.row("SELECT max(no) FROM records")
+        upto, held = int(row[0] or 0) if row else 0, set[int]()
+        for after in range(0, upto, NAMES_OF_ROWS):
+            held |= self._held(after, after + NAMES_OF_ROWS)
+        rest = iter([no for (no,) in self._database.rows("SELECT no FROM names") if no not in held])
         while some := list(islice(rest, DELETED_AT_ONCE)):
             with self._changing():
-                held = self._held(upto)
-                if doomed := [(no,) for no in some if no not in held]:
+                fresh = self._held(upto, LAST_ROW)  # what has come meanwhile
+                if doomed := [(no,) for no in some if no not in fresh]:
                     note_forgotten(self._database)
                     self._database.run_many("DELETE FROM names WHERE no = ?", doomed)
 
-    def _held(self, after: int = 0) -> set[int]:
-        """Returns the numbers of names in rows that belong to records after one."""
+    def _held(self, after: int, upto: int) -> set[int]:
+        """Returns the numbers of names in rows that belong to some records."""
         return {
             int(no)
             for table, columns in _NAMES.items()
-            for column in columns
-            for (no,) in self._database.rows(
-                f"SELECT DISTINCT {column} FROM {table} WHERE no > ? AND {column} IS NOT NULL", (after,)
+            for row in self._database.rows(
+                f"SELECT DISTINCT {', '.join(columns)} FROM {table} WHERE no > ? AND no <= ?", (after, upto)
             )
+            for no in row
+            if no is not None
         }
 
 

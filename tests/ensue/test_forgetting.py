@@ -65,7 +65,7 @@ def assert_sound(store: Store, trust: Trust | None) -> None:
     st.integers(0, 3),
     st.data(),
 )
-@settings(max_examples=50)
+@settings(max_examples=30)
 def test_what_is_left_is_the_fold_of_what_is_left_at_every_step(
     world: list[Record], numbers: set[int], at_once: int, verifiers: int, data: st.DataObject
 ) -> None:
@@ -95,7 +95,7 @@ def test_what_is_left_is_the_fold_of_what_is_left_at_every_step(
 
 
 @given(worlds(records_max=24, people=True), st.integers(0, 3), st.integers(1, 2))
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_who_is_verified_is_the_same_one_by_one_and_all_at_once(
     world: list[Record], verifiers: int, needed: int
 ) -> None:

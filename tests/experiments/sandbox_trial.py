@@ -15,6 +15,12 @@ SMALL = Limits(memory_bytes=256 * MIB, processes=40, open_files=256, scratch_byt
 POLL_S = 0.02
 
 
+def distinct(levels: Mapping[str, Level]) -> dict[str, Level]:
+    """Returns each level once, under its first name: without control groups "no cgroup" is what there is anyhow."""
+    labels: dict[str, str] = {}
+    return {name: level for name, level in levels.items() if labels.setdefault(level.label, name) == name}
+
+
 @dataclass(frozen=True)
 class Trial:
     """What became of a run: how it ended, what it printed, which limit it broke and who was still alive after it."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sandbox_trial import MIB, SMALL, snippet
+from sandbox_trial import MIB, SMALL, distinct, snippet
 
 from ensue.errors import ExperimentError, SandboxUnavailable
 from experiments.sandbox import Level, Limits, Mount, detect, interpreter, remove_tree, start
@@ -21,11 +21,11 @@ LEVEL = detect()
 pytestmark = pytest.mark.skipif(LEVEL.name == "none", reason="no isolation to be had on this machine")
 
 
-LEVELS = {
+LEVELS = distinct({
     "all": LEVEL, "no cgroup": without(LEVEL, "cgroup"), "no filter": without(LEVEL, "seccomp"),
     "no bubblewrap": without_bubblewrap(LEVEL),
     "no bubblewrap, no cgroup": without_bubblewrap(without(LEVEL, "cgroup")),
-}
+})
 
 
 @pytest.fixture(params=LEVELS)

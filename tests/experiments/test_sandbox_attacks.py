@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from creature import creatures
-from sandbox_trial import MIB, SMALL, ZOO, attack
+from sandbox_trial import MIB, SMALL, ZOO, attack, distinct
 
 from experiments.sandbox import Level, detect, remove_tree
 from experiments.sandbox.detect import without, without_bubblewrap
@@ -31,7 +31,9 @@ TRIED_ABOVE = {  # by tests of their own
     "attack_memory_in_children", "attack_network", "attack_persist", "attack_ptrace", "attack_read_proc",
     "attack_read_secrets", "attack_sockets", "attack_thread_bomb",
 }  # fmt: skip
-LEVELS = {"all": LEVEL, "no cgroup": without(LEVEL, "cgroup"), "no bubblewrap": without_bubblewrap(LEVEL)}
+LEVELS = distinct(
+    {"all": LEVEL, "no cgroup": without(LEVEL, "cgroup"), "no bubblewrap": without_bubblewrap(LEVEL)}
+)
 FILTERS = {"all": LEVEL, "no filter": without(LEVEL, "seccomp"), "no bubblewrap": without_bubblewrap(LEVEL)}
 
 

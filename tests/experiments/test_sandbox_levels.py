@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from ordinary_user import as_user
-from sandbox_trial import MIB, SMALL, ZOO, attack, marked, snippet
+from sandbox_trial import MIB, SMALL, ZOO, attack, distinct, marked, snippet
 
 from ensue.errors import SandboxUnavailable
 from experiments.sandbox import Level, Limits, Mount, interpreter, landlock, reap_orphans, sandboxed, start
@@ -28,10 +28,10 @@ from experiments.sandbox.visible import View
 detect = importlib.import_module("experiments.sandbox.detect")  # the package has a function of this name
 ROOT = Path(__file__).resolve().parents[2]
 LEVEL = detect.without_namespaces(detect.detect())
-LEVELS = {
+LEVELS = distinct({
     "all": LEVEL, "no cgroup": detect.without(LEVEL, "cgroup"), "no scopes": detect.without(LEVEL, "scoped"),
     "neither": detect.without(LEVEL, "cgroup", "scoped"),
-}
+})
 held = pytest.mark.skipif(LEVEL.name != "landlock", reason="no Landlock on this machine")
 
 FORBID = """

@@ -38,9 +38,8 @@ def draw(
     """Return the accounts that rerun a result, at most `seats`, in the order of their seats; never the author's.
 
     `duties` counts the seats that each account got in earlier rounds, taken or not: whoever has LEAD_MAX more than the
-    average of those who may be drawn is passed over, so no account gets more than its share and LEAD_MAX + 1. More
-    seats only add to the end, which is how a seat that was not taken is filled. Raises ExperimentError unless result
-    and round value are 64 hexadecimal digits.
+    average of those who may be drawn is passed over. More seats only add to the end, which is how a seat that was not
+    taken is filled. Raises ExperimentError unless result and round value are 64 hexadecimal digits.
     """
     if seats < 0:
         raise ExperimentError("A draw has no seats or more; correct the number.")
@@ -50,12 +49,14 @@ def draw(
         return ()
     most = sum(had.get(account, 0) for account in able) // len(able) + LEAD_MAX
     free = [account for account in able if had.get(account, 0) <= most]
-    return tuple(sorted(free, key=lambda account: (_digest("seat", result, round_value, account), account))[:seats])
+    lots = _lots("seat", result, round_value)
+    return tuple(sorted(free, key=lambda account: (_drawn(lots, account), account))[:seats])
 
 
 def seed(result: str, account: str, round_value: str, number: int) -> int:
     """Return the seed of an account's pair `number` on a result, 0 to 2^31 - 1: its own, and not its to choose."""
-    return int.from_bytes(_digest("seed", result, round_value, f"{number}\0{account}")[:8], "big") >> (64 - SEED_BITS)
+    lot = _drawn(_lots("seed", result, round_value), f"{number}\0{account}")
+    return int.from_bytes(lot, "big") >> (256 - SEED_BITS)
 
 
 def checked_share(confirmed_in_a_row: int) -> Fraction:
@@ -70,11 +71,19 @@ def checked_share(confirmed_in_a_row: int) -> Fraction:
 
 def is_checked(result: str, round_value: str, share: Fraction) -> bool:
     """Return whether this result is among the share that is checked; the author cannot know when it publishes."""
-    return int.from_bytes(_digest("check", result, round_value, ""), "big") * share.denominator < share.numerator << 256
+    lot = int.from_bytes(_lots("check", result, round_value).digest(), "big")
+    return lot * share.denominator < share.numerator << 256
 
 
-def _digest(purpose: str, result: str, round_value: str, rest: str) -> bytes:
-    """Return the hash that decides; fields of fixed length come first, so no two questions share one."""
+def _lots(purpose: str, result: str, round_value: str) -> hashlib._Hash:
+    """Return the hash that decides, before what it decides about; all before that is of one length per purpose."""
     if not _HEX.fullmatch(result) or not _HEX.fullmatch(round_value):
         raise ExperimentError("A draw needs a result's id and a round value, each 64 hexadecimal digits; correct them.")
-    return hashlib.sha256(f"autoresearch-lottery-v1\0{purpose}\0{result}{round_value}{rest}".encode()).digest()
+    return hashlib.sha256(f"autoresearch-lottery-v1\0{purpose}\0{result}{round_value}".encode())
+
+
+def _drawn(lots: hashlib._Hash, rest: str) -> bytes:
+    """Return the lot of one account."""
+    lot = lots.copy()
+    lot.update(rest.encode())
+    return lot.digest()

@@ -141,9 +141,8 @@ def test_the_cost_of_replication_and_what_it_brings() -> None:
     print(f"- reruns are {share:.1%} of all runs; {confirmed} of {tried} candidates were confirmed, {false} falsely")
     print(f"- building on what is recorded, {true:.4f} is reached, on what is confirmed {reached:.4f}")
     for name, off in (("recorded", np.array(lucky)), ("confirmed", np.array(steps))):
-        print(
-            f"- the best as {name} is said to be {off.mean():+.5f} better than it is (rms {np.sqrt(np.mean(off**2)):.5f})"
-        )
+        rms = np.sqrt(np.mean(off**2))
+        print(f"- the best as {name} is said to be {off.mean():+.5f} better than it is (rms {rms:.5f})")
     assert false <= 0.01 * max(100, confirmed)
     assert share <= 0.15
     assert abs(np.mean(steps)) < abs(np.mean(lucky)) / 3

@@ -1,8 +1,9 @@
 """Serves plain functions over HTTP: a verifier's answers, on a port, in a thread of its own.
 
-Bodies are read with a bound and a deadline, so that slow or endless ones hold nothing up. Left out: what is answered
-(verify.service), and TLS, which a reverse proxy in front ends. Rejected: believing X-Forwarded-For as it comes, with
-which everybody would choose the address that is counted.
+Starlette takes requests apart and puts answers together, uvicorn speaks HTTP; bodies are read with a bound and a
+deadline, so that slow or endless ones hold nothing up. Left out: what is answered (verify.service, which has the table
+of paths), and TLS, which a reverse proxy in front ends. Rejected: believing X-Forwarded-For as it comes, with which
+everybody would choose the address that is counted.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ from verify.service import Answer, Question, Service
 
 if TYPE_CHECKING:
     import uvicorn
+    from starlette.requests import Request
+    from starlette.responses import Response
 
 THREADS = 4
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+"""What is answered by the service, which takes three of them; anything else is refused before it."""
 PENDING_MAX = 64
 """Requests that are answered or wait at once; more are told to come back."""
 CONNECTIONS_MAX = 512
@@ -48,6 +53,10 @@ class Application:
     """The ASGI application of one service."""
 
     def __init__(self, service: Service) -> None:
+        from starlette.applications import Starlette
+        from starlette.routing import Route
+
+        self._routed = Starlette(routes=[Route("/{path:path}", self._respond, methods=METHODS)])
         self._service = service
         self._proxies = service.settings.trusted_proxies
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="verifier")
@@ -60,31 +69,31 @@ class Application:
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http":
-            return
-        answer = await self._answered(scope, receive)
-        body = b"" if scope["method"] == "HEAD" else answer.body
-        headers = {**answer.headers, "content-length": str(len(answer.body))}
-        pairs = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": answer.status, "headers": pairs})
-        await send({"type": "http.response.body", "body": body})
+        await self._routed(scope, receive, send)
 
-    async def _answered(self, scope: _Scope, receive: _Receive) -> Answer:
+    async def _respond(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        answer = await self._answered(request)
+        headers = {**answer.headers, "content-length": str(len(answer.body))}
+        return Response(b"" if request.method == "HEAD" else answer.body, answer.status, headers)
+
+    async def _answered(self, request: Request) -> Answer:
+        from starlette.requests import ClientDisconnect
+
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
-                body = await _body(receive)
-        except TimeoutError:
-            return _SLOW
-        if body is None:  # whoever asked has gone
+                body = await _body(request)
+        except (TimeoutError, ClientDisconnect):
             return _SLOW
         if self._pending >= PENDING_MAX:
             return _BUSY
         question = Question(
-            method=scope["method"],
-            path=scope["path"],
-            query=scope.get("query_string", b"").decode("latin-1"),
+            method=request.method,
+            path=request.scope["path"],
+            query=request.scope.get("query_string", b"").decode("latin-1"),
             body=body,
-            client=self._client(scope),
+            client=self._client(request),
         )
         self._pending += 1
         try:
@@ -95,28 +104,28 @@ class Application:
         finally:
             self._pending -= 1
 
-    def _client(self, scope: _Scope) -> str:
+    def _client(self, request: Request) -> str:
         """Return the address that a request came from: the socket's, or what the outermost proxy of one's own saw."""
-        peer = scope["client"][0] if scope.get("client") else ""
-        forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+        peer = request.client.host if request.client else ""
+        forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
         if self._proxies == 0:
             if forwarded and not self._warned:
                 self._warned = True
                 _log.warning("requests come through a proxy: set trusted_proxies, else all of them count as one client")
             return str(peer)
-        seen = [part.strip() for part in forwarded.decode("latin-1").split(",") if part.strip()]
+        seen = [part.strip() for part in forwarded.split(",") if part.strip()]
         return seen[-min(self._proxies, len(seen))] if seen else str(peer)
 
 
-async def _body(receive: _Receive) -> bytes | None:
-    """Return the body of a request, of one that is too long a byte more than it may have; None where it broke off."""
+async def _body(request: Request) -> bytes:
+    """Return the body of a request, of one that is too long a byte more than it may have.
+
+    Raises ClientDisconnect where it broke off.
+    """
     body = b""
-    while len(body) <= BODY_BYTES_MAX:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        body += message.get("body", b"")
-        if not message.get("more_body"):
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_BYTES_MAX:
             break
     return body[: BODY_BYTES_MAX + 1]
 

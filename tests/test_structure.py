@@ -39,6 +39,7 @@ OWNERS = {
     "publicsuffixlist": {"verify/address.py"},
     "disposable_email_domains": {"verify/address.py"},
     "uvicorn": {"node/serving.py"},
+    "starlette": {"node/serving.py"},
     "libp2p": {"node/light/"},
     "trio": {"node/light/"},
 }

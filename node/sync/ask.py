@@ -5,7 +5,6 @@ trips; here the first question travels with the hello.
 """
 
 import asyncio
-import contextlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -129,12 +128,16 @@ class Asker:
         """Returns the error of a peer that does not have what it said.
 
         A peer may forget strangers between two answers. One that says by now that it has something else is believed,
-        as often as its budget allows; every other has that held against it.
+        as often as its budget allows, and so is one whose line broke; every other has that held against it.
         """
-        before, now = self.theirs, None
-        with contextlib.suppress(NetworkError, TransportError):
-            now = await self.ask(self._hello, wire.Welcome)
-        if before is not None and now is not None and now.logs != before.logs and self.budget.may_change():
+        before, changed = self.theirs, False
+        try:
+            changed = before is not None and (await self.ask(self._hello, wire.Welcome)).logs != before.logs
+        except TransportError:
+            changed = True
+        except NetworkError:
+            changed = False
+        if changed and self.budget.may_change():
             return wire.PeerFault(code)
         return self.fault(code, "not kept")
 

@@ -11,6 +11,7 @@ from random import Random
 
 from ensue.record import Record
 from node.sync.pull import PullReport
+from node.sync.strangers import MIB, UNVERIFIED_MIB
 from simulation import clock, words
 from simulation.driver import Swarming, drive, exchange, looking
 from simulation.liars import Liar
@@ -39,7 +40,9 @@ class Outcome:
 class World:
     """The nodes of one schedule."""
 
-    def __init__(self, plan: Plan, folder: Path, *, verbose: bool = False) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, *, verbose: bool = False, unverified_bytes: int = UNVERIFIED_MIB * MIB
+    ) -> None:
         self.plan = plan
         self.chance = Random(f"world {plan.seed}")
         self.wire = Wire(plan.seed, plan.weather)
@@ -49,7 +52,7 @@ class World:
         peers: list[str] = []
         self.nodes = [
             SimNode(self.wire, words.identity("honest", number), f"/ip4/10.0.0.{number + 1}/tcp/4001", folder,
-                    Swarming((plan.seed, number), peers) if plan.lively else drive)
+                    Swarming((plan.seed, number), peers, unverified_bytes=unverified_bytes) if plan.lively else drive)
             for number in range(plan.honest)
         ]  # fmt: skip
         self.liars: list[Liar] = []

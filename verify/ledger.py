@@ -44,8 +44,9 @@ _TABLES = (
     moved_ms INTEGER NOT NULL, issued_ms INTEGER NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX addresses_by_domain ON addresses(domain, first_ms)",
     # Guesses at challenges that are none are counted in this row, so that they take as long as others.
-    """INSERT INTO challenges(no, id, account, nodes, address, domain, at_provider, tag, created_ms, expires_ms, silent,
-    state) VALUES (0, '', '', '[]', x'', x'', 0, '', 1 << 62, 0, 1, 'none')""",
+    f"""INSERT INTO challenges(no, id, account, nodes, address, domain, at_provider, tag, code, created_ms, expires_ms,
+    silent, state) VALUES
+    (0, '', '{"-" * 52}', '[]', zeroblob(32), zeroblob(32), 0, '00', zeroblob(32), 1 << 62, 0, 1, 'none')""",
 )
 _FIELDS = (
     "id, account, nodes, address, domain, at_provider, tag, code, "  # in the order of Challenge

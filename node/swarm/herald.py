@@ -24,8 +24,11 @@ LOOK_EVERY_S = 0.02
 """How often the outbox is looked at."""
 LOOK_AGAIN_S = 0.5
 """The same while nobody is connected, or something is wrong."""
-FETCHED_AFTER_S = 1.0
-"""Who was told of a record has fetched it by then, unless the way is slow; repair finds it elsewhere later."""
+FETCHED_AFTER_S = 2.5
+"""Who was told of a record has fetched it by then, unless the way is slow; repair finds it elsewhere later.
+
+Gossip reaches a peer that has just come with the beat of a second, and not at once.
+"""
 OUTBOX_AT_ONCE = 200
 BEAT_EVERY_S = 30.0
 """How often claims in progress are told again."""
@@ -60,6 +63,7 @@ class Herald:
         self.records_out = 0
         self.problem: str | None = None
         self._told_s = float("-inf")
+        self._told_upto = 0
         self._heard_lightly: set[str] = set()
         self._transport, self._store, self._replica, self._neighbours = transport, store, replica, neighbours
         self._wall_ms, self._told, self._stirred = wall_ms, told, stirred
@@ -120,18 +124,26 @@ class Herald:
         await self._off(self._store.outbox_done, [record.id for record in records])
         self.records_out += len(records)
         self._told_s = asyncio.get_running_loop().time()
+        own = (record.seq for record in records if record.author == self._transport.peer_id)
+        self._told_upto = max(self._told_upto, *own, 0)
         self._told(records)
         return True
 
     async def settled(self, within_s: float) -> bool:
-        """Waits until nothing waits to be told and those who were told had time to fetch it; returns whether."""
+        """Waits until nothing waits to be told and a node has it, or had the time to fetch it; returns whether."""
         loop = asyncio.get_running_loop()
         end_s = loop.time() + within_s
         while loop.time() < end_s:
-            if not await self._off(self._store.outbox, 1) and loop.time() - self._told_s > FETCHED_AFTER_S:
+            fetched = self._fetched() or loop.time() - self._told_s > FETCHED_AFTER_S
+            if fetched and not await self._off(self._store.outbox, 1):
                 return True
             await asyncio.sleep(LOOK_EVERY_S)
         return False
+
+    def _fetched(self) -> bool:
+        received = self._replica.received
+        nodes = (here.peer for here in self._neighbours.nodes())
+        return received is not None and received.somebody_has(self._told_upto, nodes)
 
     async def _publish(self, message: news.News) -> None:
         await self._transport.publish(self._topic, news.encode(message))

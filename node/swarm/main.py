@@ -49,7 +49,7 @@ NOTED_AFTER_S = 2.0
 """Own records are noted so much later, several at once: neighbours are fetching them just then."""
 NOTED_SOURCES_MAX = 8
 """Scripts noted at once, the newest ones."""
-LEAVE_TIMEOUT_S = 3.0
+LEAVE_TIMEOUT_S = 4.0
 
 _log = logging.getLogger(__name__)
 _AUTORESEARCH = f"autoresearch {version('autoresearch')}"

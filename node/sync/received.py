@@ -6,7 +6,7 @@ memory, which would cost a record for each record and peer.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ensue.store import Store
 
@@ -38,6 +38,10 @@ class Received:
             del self._numbers[least]
         self._numbers[peer] = seq
         self._changed = True
+
+    def somebody_has(self, seq: int, peers: Iterable[str]) -> bool:
+        """Return whether one of some peers has the log up to a number."""
+        return any(self._numbers.get(peer, 0) >= seq for peer in peers)
 
     def resume(self, store: Store) -> None:
         """Take up what was noted before this start; another log's numbers are kept as they are."""

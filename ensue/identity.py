@@ -89,7 +89,12 @@ class Identity:
         """Return the 64-byte Ed25519 signature of a message; the caller puts its domain separator in front."""
         return self._key.sign(message)
 
-    def _file_bytes(self) -> bytes:
+    def seed(self) -> bytes:
+        """Return the 32 secret bytes, for a back-up that a person keeps; nothing else may hold them."""
+        return self._key.private_bytes_raw()
+
+    def file_bytes(self) -> bytes:
+        """Return the content of this identity's key file, as secret as the key."""
         return _KEY_FILE_PREFIX + self._key.private_bytes_raw() + self.public_key
 
     def __repr__(self) -> str:
@@ -200,7 +205,7 @@ def _create(target: Path, identity: Identity) -> None:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, KEY_FILE_MODE)
             with os.fdopen(descriptor, "wb") as file:
                 os.fchmod(descriptor, KEY_FILE_MODE)  # whatever the umask took away
-                file.write(identity._file_bytes())
+                file.write(identity.file_bytes())
                 file.flush()
                 os.fsync(descriptor)
             with contextlib.suppress(FileExistsError):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ensue.errors import BadKeyFile, UserError
-from ensue.identity import Identity, public_key_from_peer_id, sync_folder
+from ensue.identity import Identity, sync_folder
 from node import names, text
 from node.phrase import SEED_BYTES
 
@@ -33,7 +33,6 @@ REMOVED_NOTE = "account removed"
 BACKED_UP_NOTE = "account back-up"
 TOLD_NOTE = "account told"
 """The account for which the owner was told how to back it up."""
-_PREFIX = bytes.fromhex("08011240")  # the key file of PROTOCOL.md, I3
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ def put(home: Home, seed: bytes) -> Identity:
     draft = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         try:
-            write_new(draft, _PREFIX + seed + public_key_from_peer_id(wanted.peer_id))
+            write_new(draft, wanted.file_bytes())
             if present is not None and not aside(home, present.peer_id).exists():
                 os.link(target, aside(home, present.peer_id))
             draft.replace(target)
@@ -149,9 +148,7 @@ def aside(home: Home, account: str) -> Path:
 
 def seed(home: Home) -> bytes:
     """Return the 32 secret bytes of the account's key; raise UserError or BadKeyFile where there is none."""
-    required(home)
-    content = path(home).read_bytes()
-    return content[len(_PREFIX) : len(_PREFIX) + SEED_BYTES]
+    return required(home).seed()
 
 
 def remove(home: Home, store: Store) -> str:

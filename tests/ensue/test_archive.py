@@ -134,7 +134,7 @@ def test_it_is_a_tar_in_a_zstd_frame_and_holds_no_key(store: Store, tmp_path: Pa
         raws.append(packed[4 : 4 + size])
         packed = packed[4 + size :]
     assert raws == [one.raw for one in store.logs()]
-    secret = ME._file_bytes()
+    secret = ME.file_bytes()
     assert secret[4:36] not in plain
     assert ME._key.private_bytes_raw() not in plain
 

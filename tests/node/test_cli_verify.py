@@ -55,7 +55,7 @@ class Network:
         replica = folder / "replica.sqlite3"
         key = folder / "verifier.key"
         if not key.exists():
-            key.write_bytes(KEYS[number]._file_bytes())
+            key.write_bytes(KEYS[number].file_bytes())
             key.chmod(0o600)
             ownlog.begin(replica, self.genesis.network_id, KEYS[number].peer_id)
         with Store(replica, self.genesis.network_id, Trust.of(self.genesis)) as store:

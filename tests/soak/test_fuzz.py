@@ -188,7 +188,7 @@ def founding(world: World, dice: Random) -> Job:
 
 
 def key_file(world: World, dice: Random) -> Job:
-    path = world.file("key", mutants.mutant(dice, [ME._file_bytes()]))
+    path = world.file("key", mutants.mutant(dice, [ME.file_bytes()]))
     return lambda: Identity.load(path)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ensue.errors import RecordError
 from ensue.identity import Identity, public_key_from_peer_id, verify
-from ensue.kinds import Body, Delegation, Ended, Quorum, QuorumSignature, Revocation
+from ensue.kinds import Body, Delegation, Quorum, QuorumSignature, Revocation
 from ensue.record import Record
 
 _DELEGATION = b"ensue-delegation-v1\0"
@@ -115,11 +115,6 @@ _CHECKS: dict[type[Body], Callable[[Record, Body], bool]] = {
     Revocation: _revocation_holds,
     Quorum: _quorum_holds,
 }
-
-
-def ended(verifier: str, last_seq: int) -> Ended:
-    """Returns the entry of a verifier that is no longer asked, in a quorum's body."""
-    return Ended(verifier=verifier, last_seq=last_seq)
 
 
 def _delegated(network: str, account: str, node: str) -> bytes:

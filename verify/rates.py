@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerHour
 from limits.storage import Storage
 from limits.storage.base import SlidingWindowCounterSupport, TimestampedSlidingWindow
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -120,11 +120,6 @@ class Rate:
 def an_hour(count: int, clock: Clock = time.time) -> Rate:
     """Return a limit of so many an hour."""
     return Rate(RateLimitItemPerHour(count), clock=clock)
-
-
-def a_minute(count: int, clock: Clock = time.time) -> Rate:
-    """Return a limit of so many a minute."""
-    return Rate(RateLimitItemPerMinute(count), clock=clock)
 
 
 class ByAddress:

@@ -8,8 +8,9 @@ handing bodies to the rules, which take ten times the memory.
 from dataclasses import dataclass
 
 from ensue import statements
+from ensue.body import Body
 from ensue.errors import BadSignature, InvalidBody
-from ensue.kinds import Body, Claim, Credential, Delegation, Quorum, Result, Retraction, Revocation, parse_body
+from ensue.kinds import Claim, Credential, Delegation, Quorum, Result, Retraction, Revocation, parse_body
 from ensue.people import Says, Successors, Vouch, Withdrawal
 from ensue.record import Record
 

@@ -1,80 +1,42 @@
 """What the body of each kind of record holds: strict models, with bounds on every text, list and number.
 
 Leaves out what a set of bodies means (fold) and every rule that needs a second record. Refusing unknown fields and
-kinds was rejected: a newer node's records must pass through an older one unharmed. Models are built on first use, so
-that importing this module stays cheap for queries.
+kinds was rejected: a newer node's records must pass through an older one unharmed.
 """
 
-import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
-from ensue.errors import InvalidBody
+from ensue.body import (
+    CHANGES_MAX,
+    CHECKS_MAX,
+    EVIDENCE_MAX,
+    MEASURED,
+    NODES_MAX,
+    REASON_CHARS_MAX,
+    SCOPE_CHARS_MAX,
+    URL_CHARS_MAX,
+    VERIFIERS_MAX,
+    Body,
+    Count,
+    Description,
+    Label,
+    Name,
+    PeerId,
+    Scalar,
+    Seconds,
+    Sha256,
+    Signature,
+    Software,
+    Status,
+    Text,
+    invalid,
+    plain,
+)
 from ensue.record import INTEGER_MAX
-
-AGENT_CHARS_MAX = 40
-LABEL_CHARS_MAX = 100
-SOFTWARE_CHARS_MAX = 300
-SCALAR_CHARS_MAX = 200
-DESCRIPTION_CHARS_MAX = 200
-REASON_CHARS_MAX = 500
-SCOPE_CHARS_MAX = 200
-TEXT_CHARS_MAX = 2000
-CHANGES_MAX = 32
-EVIDENCE_MAX = 32
-CHECKS_MAX = 32
-URL_CHARS_MAX = 200
-NODES_MAX = 64
-"""Node keys that one statement about an account names."""
-VERIFIERS_MAX = 64
-
-
-def _plain(text: str) -> str:
-    """Refuse what makes two names look alike or moves a terminal's cursor; free text is escaped on output instead."""
-    if not text.isprintable():
-        raise ValueError("has a character that does not print")
-    if not text.isascii() and not unicodedata.is_normalized("NFC", text):
-        raise ValueError("is not in Unicode's normal form C")
-    return text
-
-
-PEER_ID_CHARS_MAX = 64
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-PeerId = Annotated[str, StringConstraints(pattern=r"^12D3Koo[1-9A-HJ-NP-Za-km-z]+$", max_length=PEER_ID_CHARS_MAX)]
-Signature = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=LABEL_CHARS_MAX), AfterValidator(_plain)]
-Name = Annotated[str, StringConstraints(max_length=AGENT_CHARS_MAX), AfterValidator(_plain)]
-Software = Annotated[str, StringConstraints(max_length=SOFTWARE_CHARS_MAX), AfterValidator(_plain)]
-Description = Annotated[str, StringConstraints(max_length=DESCRIPTION_CHARS_MAX)]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=TEXT_CHARS_MAX)]
-Integer = Annotated[int, Field(ge=-INTEGER_MAX, le=INTEGER_MAX)]
-Count = Annotated[int, Field(ge=0, le=INTEGER_MAX)]
-Seconds = Annotated[float, Field(ge=0)]
-Scalar = bool | Integer | float | Annotated[str, StringConstraints(max_length=SCALAR_CHARS_MAX)]
-
-Status = Literal["kept", "discarded", "crashed", "timed_out", "refused"]
-MEASURED = frozenset(("kept", "discarded"))
-"""Statuses of results that carry a value; the others carry a reason."""
-
-
-class Body(BaseModel):
-    """Base of all bodies: strict types, finite numbers, immutable, unknown fields kept.
-
-    Making one with wrong fields raises InvalidBody, as reading one does.
-    """
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False, defer_build=True)
-
-    def __init__(self, /, **fields: Any) -> None:
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            raise _invalid(type(self).__name__.lower(), error) from None
-
-    # Only calls by name come through here; pydantic goes on building bodies that it parses at full speed.
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+from ensue.trials import Assessment, Calibration, Drawing, Duty, Listing, Replication
 
 
 class Change(Body):
@@ -234,9 +196,9 @@ class Credential(Body):
 class Verifier(Body):
     """Where a verifier is reached, and who runs it, in its own words."""
 
-    url: Annotated[str, StringConstraints(max_length=URL_CHARS_MAX), AfterValidator(_plain)]
+    url: Annotated[str, StringConstraints(max_length=URL_CHARS_MAX), AfterValidator(plain)]
     name: Label
-    contact: Annotated[str, StringConstraints(max_length=URL_CHARS_MAX), AfterValidator(_plain)] = ""
+    contact: Annotated[str, StringConstraints(max_length=URL_CHARS_MAX), AfterValidator(plain)] = ""
 
 
 class Ended(Body):
@@ -284,6 +246,12 @@ KINDS: dict[str, type[Body]] = {
     "credential": Credential,
     "verifier": Verifier,
     "quorum": Quorum,
+    "calibration": Calibration,
+    "duty": Duty,
+    "replication": Replication,
+    "listing": Listing,
+    "drawing": Drawing,
+    "assessment": Assessment,
 }
 
 
@@ -298,12 +266,4 @@ def parse_body(kind: str, body: Mapping[str, Any]) -> Body | None:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        raise _invalid(kind, error) from None
-
-
-def _invalid(what: str, error: ValidationError) -> InvalidBody:
-    """Return the first thing that is wrong as one sentence, without a character of what the peer wrote."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "body"
-    why = first["msg"].removeprefix("Value error, ")
-    return InvalidBody(f"The {what} breaks a rule of its kind at '{where}' ({why}); correct that field.")
+        raise invalid(kind, error) from None

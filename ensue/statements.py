@@ -9,9 +9,10 @@ JSON, which has many spellings for one meaning. Here each statement is a domain 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 
+from ensue.body import Body
 from ensue.errors import RecordError
 from ensue.identity import Identity, public_key_from_peer_id, verify
-from ensue.kinds import Body, Delegation, Quorum, QuorumSignature, Revocation
+from ensue.kinds import Delegation, Quorum, QuorumSignature, Revocation
 from ensue.record import Record
 
 _DELEGATION = b"ensue-delegation-v1\0"

@@ -7,7 +7,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ensue.kinds import AGENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, REASON_CHARS_MAX, Change, Claim, Expectation, Result
+from ensue.body import AGENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, REASON_CHARS_MAX
+from ensue.kinds import Change, Claim, Expectation, Result
 from experiments.device import Hardware
 from experiments.runner import Outcome, Trained
 from experiments.track import Track

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from ensue import record as records
+from ensue.body import NODES_MAX
 from ensue.errors import NetworkError, RecordError, UserError
-from ensue.kinds import NODES_MAX, Credential, parse_body
+from ensue.kinds import Credential, parse_body
 from node import names, text
 from node.verifiers import Verifier, VerifierRefused
 from verify.request import TAG_DIGITS, challenge_request

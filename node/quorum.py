@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ensue import statements
+from ensue.body import VERIFIERS_MAX
 from ensue.errors import InvalidBody, RecordError, UserError
 from ensue.identity import Identity, public_key_from_peer_id
-from ensue.kinds import VERIFIERS_MAX, Quorum
+from ensue.kinds import Quorum
 from ensue.people import quorum
 from ensue.wholefile import Replacing
 

@@ -78,12 +78,16 @@ class Memory:
     def best_of_class(self) -> ResultRow | None:
         """Return the best result of this hardware class that one may build on.
 
-        Where there are official results, that is one of them or one's own: whoever makes up a key can make up a value.
+        A confirmed one where there is one; else, where there are official results, one of them or one's own: whoever
+        makes up a key can make up a value.
         """
         return self._best(self._class)
 
     def _best(self, hardware_class: str | None) -> ResultRow | None:
-        official = self._store.best(self._track.id, hardware_class=hardware_class, official=True)
+        confirmed = self._store.best(self._track.id, hardware_class=hardware_class, level="confirmed")
+        if confirmed is not None:
+            return confirmed
+        official = self._store.best(self._track.id, hardware_class=hardware_class, level="official")
         if official is None:
             return self._store.best(self._track.id, hardware_class=hardware_class)
         own = self._store.best(self._track.id, hardware_class=hardware_class, author=self._own) if self._own else None
@@ -142,7 +146,7 @@ class Memory:
         source = None if best is None else self._source(best.source)
         if best is None or source is not None:
             return best, source
-        level = "official" if self._store.best(self._track.id, official=True) else "recorded"
+        level = "official" if self._store.best(self._track.id, level="official") else "recorded"
         others = self._store.leaderboard(self._track.id, limit=PARENTS_MAX, level=level)
         here = [row for row in others if row.status == "kept" and self._source(row.source) is not None]
         chosen = next((row for row in here if row.hardware_class == self._class), here[0] if here else None)

@@ -14,8 +14,9 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
+from ensue.body import NODES_MAX
 from ensue.identity import Identity
-from ensue.kinds import NODES_MAX, Credential, Head, Superseded
+from ensue.kinds import Credential, Head, Superseded
 from ensue.record import Record
 from ensue.store import Store
 from verify import address as addresses

@@ -12,9 +12,9 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from ensue.body import LABEL_CHARS_MAX, NODES_MAX, URL_CHARS_MAX, Count, PeerId, Sha256, Signature
 from ensue.errors import RecordError, UserError
 from ensue.identity import Identity, verify
-from ensue.kinds import LABEL_CHARS_MAX, NODES_MAX, URL_CHARS_MAX, Count, PeerId, Sha256, Signature
 
 BODY_BYTES_MAX = 16 * 1024
 """The body of a request."""

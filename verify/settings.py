@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from ensue.body import LABEL_CHARS_MAX, URL_CHARS_MAX
 from ensue.errors import BadSettings
-from ensue.kinds import LABEL_CHARS_MAX, URL_CHARS_MAX
 
 ENVIRONMENT_PREFIX = "AUTORESEARCH_VERIFIER_"
 FILE_NAME = "verifier.toml"

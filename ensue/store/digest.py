@@ -72,14 +72,18 @@ def _lines_of_bests(database: Database) -> Iterator[str]:
     for (track,) in database.rows(
         "SELECT n.name FROM names n WHERE EXISTS(SELECT 1 FROM results WHERE track = n.no) ORDER BY n.name"
     ):
-        best = rankings.best(database, track)
+        best = rankings.best(database, track, judged=False)
         if best is not None:
             yield line("best", track, "all", "", best.id)
         for scope in ("author", "class"):
             for name in sorted(rankings.groups(database, track, scope)):
                 by_class = scope == "class"
                 best = rankings.best(
-                    database, track, hardware_class=name if by_class else None, author=None if by_class else name
+                    database,
+                    track,
+                    hardware_class=name if by_class else None,
+                    author=None if by_class else name,
+                    judged=False,
                 )
                 if best is not None:
                     yield line("best", track, scope, name, best.id)
@@ -95,7 +99,8 @@ def _lines_of_bests(database: Database) -> Iterator[str]:
                     track,
                     hardware_class=name if scope == "class" else None,
                     account=name if scope == "account" else None,
-                    official=True,
+                    level=queries.OFFICIAL,
+                    judged=False,
                 )
                 if best is not None:
                     yield line("official", track, scope, name, best.id)

@@ -17,7 +17,7 @@ from ensue.record import Record, sign
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from ensue.kinds import Body
+    from ensue.body import Body
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,17 @@ than to make.
 
 from typing import NamedTuple
 
+from ensue import trials
+from ensue.body import Body
 from ensue.facts import said, score
 from ensue.fold import PLACE_UNMEASURED, PLACES
-from ensue.kinds import Body, Claim, Hypothesis, Insight, Result, Retraction, Verifier
+from ensue.kinds import Claim, Hypothesis, Insight, Result, Retraction, Verifier
 from ensue.people import Plain, plain
 from ensue.record import Record
 from ensue.search import folded
 from ensue.store.rows import experiment_number
 
-RESULT, CLAIM, TEXT, RETRACTION, PERSON, UNKNOWN = range(6)
+RESULT, CLAIM, TEXT, RETRACTION, PERSON, TRIAL, UNKNOWN = range(7)
 """Roles: which live table a record goes to. UNKNOWN has none: its kind is unknown or its body breaks the rules."""
 
 
@@ -48,6 +50,8 @@ class Entry(NamedTuple):
     time_ms: int = 0
     """When by its author's clock; of results and of what is said about people."""
     says: Plain = None
+    about: tuple[bytes, ...] = ()
+    """The results that a record on reruns is about."""
 
 
 def entry(record: Record, body: Body | None, form: int, packed: bytes) -> Entry:
@@ -78,6 +82,9 @@ def entry(record: Record, body: Body | None, form: int, packed: bytes) -> Entry:
     says = said(record, body)
     if says is not None or isinstance(body, Verifier):
         return Entry(*head, PERSON, form, packed, time_ms=record.time_ms, says=plain(says))
+    targets = trials.about(body) if body is not None else ()
+    if targets:
+        return Entry(*head, TRIAL, form, packed, about=tuple(map(bytes.fromhex, targets)))
     return Entry(*head, UNKNOWN, form, packed)
 
 

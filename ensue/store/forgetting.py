@@ -30,7 +30,7 @@ RECORDS_AT_ONCE = 250
 """Records taken out by one transaction: some tenths of a second, for which other processes wait to write."""
 _BY_RECORD = (
     *("results", "claims", "texts", "retractions", "delegations", "revocations", "credentials", "leaves", "listed"),
-    *("quorums", "announcements", "outbox"),
+    *("quorums", "announcements", "outbox", "about", "verdicts"),
 )
 Changing = Callable[[], AbstractContextManager[None]]
 _Gone = tuple[int, bytes, int, str, Entry | None]
@@ -151,6 +151,8 @@ class Forgetting:
         self._database.run_many("INSERT INTO temp.gone VALUES (?)", [(no,) for no, *_ in gone])
         tables.vouching.begin()
         self._note_people()
+        for no, key, *_ in gone:
+            tables.vouching.trials.touched(no, key)
         words = self._unindex(gone, [record for _, record in read])
         self.unnamed.note(key for _, record in read if record is not None for key in named_blobs(record.raw))
         for track, author, agent, status, number in rows(

@@ -9,6 +9,7 @@ from itertools import islice
 
 from ensue.store.database import Database, Row, Value
 from ensue.store.rows import (
+    ANSWERS,
     HypothesisRow,
     InsightRow,
     ResultRow,
@@ -25,12 +26,19 @@ RESULTS_AT_ONCE = 500
 LINEAGE_MAX = 10_000
 """Ancestors, and descendants, that one question about lineage is answered with."""
 
-RECORDED, OFFICIAL = "recorded", "official"
+RECORDED, OFFICIAL, CONFIRMED = LEVELS = "recorded", "official", "confirmed"
+"""From the one that anybody has to the one that others have tested."""
 _BEYOND = 2**62  # every row number
-_RESULT = (
-    "SELECT r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted, x.official"
-    " FROM results x JOIN records r ON r.no = x.no "
+_DOUBT = (
+    "(SELECT max(1) FROM verdicts WHERE answer = 4) IS NOT NULL AND EXISTS(WITH RECURSIVE up(no) AS (SELECT x.parent"
+    " UNION SELECT p.parent FROM up JOIN results p ON p.no = up.no WHERE p.parent IS NOT NULL)"
+    " SELECT 1 FROM up JOIN verdicts v ON v.no = up.no WHERE v.answer = 4)"
 )
+_COLUMNS = (
+    "r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted, x.official,"
+    f" (SELECT answer FROM verdicts WHERE no = x.no), {_DOUBT}"
+)
+_RESULT = f"SELECT {_COLUMNS} FROM results x JOIN records r ON r.no = x.no "
 COUNTS = "x.retracted = 0 AND x.frozen = 0"
 ORDER = " ORDER BY x.place, x.score, x.tie, r.id"
 NAME = "(SELECT no FROM names WHERE name = ?)"
@@ -48,8 +56,7 @@ def results(database: Database, track: str, limit: int | None, author: str | Non
     if author is None:
         return matching(database, f"WHERE x.track = {NAME} ORDER BY x.no DESC LIMIT ?", [track, rows_max])[::-1]
     rows = database.rows(  # along what the author wrote, whatever it is
-        "SELECT r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted, x.official"
-        " FROM records r INDEXED BY records_author CROSS JOIN results x ON x.no = r.no"
+        f"SELECT {_COLUMNS} FROM records r INDEXED BY records_author CROSS JOIN results x ON x.no = r.no"
         f" WHERE r.author = {NAME} AND x.track = {NAME} ORDER BY r.no DESC LIMIT ?",
         (author, track, rows_max),
     )
@@ -195,6 +202,7 @@ def matching(database: Database, rest: str, values: Sequence[Value]) -> list[Res
 
 
 def _result_row(database: Database, row: Row) -> ResultRow:
-    key, raw, received_ms, *standing, official = row
-    level = OFFICIAL if official else RECORDED
-    return build(ResultRow, checked(database.path, key, raw), received_ms, flags=flags(*standing), level=level)
+    key, raw, received_ms, retracted, void, tainted, official, answer, doubted = row
+    level = RECORDED if not official else CONFIRMED if answer == ANSWERS["better"] else OFFICIAL
+    against = flags(retracted, void, tainted, answer or 0, doubted)
+    return build(ResultRow, checked(database.path, key, raw), received_ms, flags=against, level=level)

@@ -8,10 +8,9 @@ from collections.abc import Callable
 
 from ensue.people import NEVER
 from ensue.store.database import Database, Row, Value
-from ensue.store.queries import COUNTS, NAME, ORDER, matching, number_of, result
+from ensue.store.queries import CONFIRMED, COUNTS, LEVELS, NAME, OFFICIAL, ORDER, RECORDED, matching, number_of, result
 from ensue.store.rows import ResultRow
 
-LEVELS = ("recorded", "official", "confirmed")
 _BY_AUTHOR, _BY_CLASS = ("author", "agent"), ("class",)
 
 
@@ -19,12 +18,9 @@ def leaderboard(database: Database, track: str, by: str, limit: int, level: str)
     """Returns a ranking at a level; raises ValueError for one that there is not."""
     if by not in ("result", "agent", "account", "class", "author") or level not in LEVELS:
         raise ValueError(f"no leaderboard by {by!r} at level {level!r}")
-    if level == "confirmed":
-        return []
-    official = level == "official"
     if by == "result":
-        return ranking(database, track, limit, official)
-    return ranking_by(database, track, by, limit, official)
+        return ranking(database, track, limit, level)
+    return ranking_by(database, track, by, limit, level)
 
 
 def best(
@@ -34,28 +30,30 @@ def best(
     hardware_class: str | None = None,
     author: str | None = None,
     account: str | None = None,
-    official: bool | None = False,
+    level: str | None = RECORDED,
+    judged: bool = True,
 ) -> ResultRow | None:
     """Returns the best kept result of a track that counts, within a class or an author's own; None if there is none.
 
-    `official`: among official results only, then perhaps those of an account; None: if there are any.
+    `level`: among those that have it, then perhaps those of an account; None: the highest that any has. Whatever
+    reruns said against a result is left out of account if not `judged`.
     """
-    if official is None:
-        found = best(database, track, hardware_class=hardware_class, author=author, official=True)
-        return found or best(database, track, hardware_class=hardware_class, author=author)
-    track_no = number_of(database, track)
+    if level is None:
+        found = (best(database, track, hardware_class=hardware_class, author=author, level=one) for one in LEVELS[::-1])
+        return next((row for row in found if row is not None), None)
+    track_no, having = number_of(database, track), _having(level, judged)
     if track_no is None:
         return None
     if author is not None or account is not None:
         places = [
             row
             for name in ([author] if author is not None else _nodes(database, account or ""))
-            for row in _firsts(database, track_no, _BY_AUTHOR, official, number_of(database, name or ""), account)
+            for row in _firsts(database, track_no, _BY_AUTHOR, having, number_of(database, name or ""), account)
             if row[0] == 0
         ]
         rows = [result(database, min(places, key=_order)[3].hex())] if places else []
         return next((row for row in rows if row and hardware_class in (None, row.hardware_class)), None)
-    where, values = f"WHERE x.track = ? AND x.place = 0 AND {_having(official)}", [track_no]
+    where, values = f"WHERE x.track = ? AND x.place = 0 AND {having}", [track_no]
     if hardware_class is not None:
         where += " AND x.class = ?"
         values.append(number_of(database, hardware_class) or 0)
@@ -63,12 +61,12 @@ def best(
     return firsts[0] if firsts else None
 
 
-def ranking(database: Database, track: str, limit: int, official: bool = False) -> list[ResultRow]:
+def ranking(database: Database, track: str, limit: int, level: str = RECORDED) -> list[ResultRow]:
     """Returns the results of a track that count: kept ones by value, then discarded ones by value, then the rest."""
-    return matching(database, f"WHERE x.track = {NAME} AND {_having(official)}{ORDER} LIMIT ?", [track, limit])
+    return matching(database, f"WHERE x.track = {NAME} AND {_having(level)}{ORDER} LIMIT ?", [track, limit])
 
 
-def ranking_by(database: Database, track: str, by: str, limit: int, official: bool = False) -> list[ResultRow]:
+def ranking_by(database: Database, track: str, by: str, limit: int, level: str = RECORDED) -> list[ResultRow]:
     """Returns the first result of each group in the order of `ranking`; `by` is class, author, account or agent.
 
     The results of a node that speaks for nobody are the node's own, also by account.
@@ -77,7 +75,7 @@ def ranking_by(database: Database, track: str, by: str, limit: int, official: bo
     if number is None:
         return []
     columns = _BY_CLASS if by == "class" else _BY_AUTHOR
-    firsts = sorted(_firsts(database, number, columns, official), key=_order)
+    firsts = sorted(_firsts(database, number, columns, _having(level)), key=_order)
     if by in ("author", "account"):
         key = _account_of(database) if by == "account" else lambda first: first[4]
         firsts = list({key(first): first for first in reversed(firsts)}.values())
@@ -102,7 +100,7 @@ def official_groups(database: Database, track: str, by: str) -> list[str]:
             "SELECT DISTINCT n.name FROM results x JOIN names n ON n.no = x.class WHERE x.track = ? AND x.official = 1"
         )
         return [str(name) for (name,) in database.rows(sql, (number,))]
-    firsts = [] if number is None else _firsts(database, number, _BY_AUTHOR, official=True)
+    firsts = [] if number is None else _firsts(database, number, _BY_AUTHOR, _having(OFFICIAL, judged=False))
     account_of = _account_of(database)
     numbers = {account_of(first) for first in firsts}
     return [str(row[0]) for no in numbers if (row := database.row("SELECT name FROM names WHERE no = ?", (no,)))]
@@ -112,7 +110,7 @@ def _firsts(
     database: Database,
     track: int,
     columns: tuple[str, ...],
-    official: bool = False,
+    having: str,
     author: int | None = None,
     account: str | None = None,
 ) -> list[Row]:
@@ -131,7 +129,7 @@ def _firsts(
             values = (track, *key, *((first, beyond) if (first, beyond) != (1, NEVER) else ()))
             row = database.row(
                 "SELECT x.place, x.score, x.tie, r.id FROM results x JOIN records r ON r.no = x.no"
-                f" WHERE x.track = ?{where} AND {_having(official)}{ORDER} LIMIT 1",
+                f" WHERE x.track = ?{where} AND {having}{ORDER} LIMIT 1",
                 values,
             )
             if row is not None:
@@ -173,8 +171,12 @@ def _nodes(database: Database, account: str) -> list[str]:
     ]
 
 
-def _having(official: bool) -> str:
-    return "x.official = 1" if official else COUNTS
+def _having(level: str | None, judged: bool = True) -> str:
+    """Returns what a row of results must be to stand in a ranking; few were judged, so that costs a ranking nothing."""
+    if level == CONFIRMED:
+        return "+x.official = 1 AND x.no IN (SELECT no FROM verdicts WHERE answer = 2)"
+    counts = "x.official = 1" if level == OFFICIAL else COUNTS
+    return f"{counts} AND x.no NOT IN (SELECT no FROM verdicts WHERE answer > 2)" if judged else counts
 
 
 def _order(first: Row) -> tuple[Value, ...]:

@@ -17,7 +17,11 @@ RETRACTED = "retracted"
 FROZEN = "frozen"
 REVOKED = "revoked"
 DESCENDS = "descends from retracted"
+REFUTED, WORSE = "refuted", "worse in reruns"
+OF_REFUTED = "descends from refuted"
 EXPERIMENT_BYTES = 8
+ANSWERS = {"not yet": 0, "tie": 1, "better": 2, "worse": 3, "refuted": 4}
+"""What reruns may say about a result, with the number under which it is kept; from 3 on it stands in no ranking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +181,10 @@ def experiment_number(key: str) -> int:
     return int.from_bytes(bytes.fromhex(key[: 2 * EXPERIMENT_BYTES]), "big", signed=True)
 
 
-def flags(retracted: int, frozen: int, tainted: int = 0) -> tuple[str, ...]:
+def flags(retracted: int, frozen: int, tainted: int = 0, answer: int = 0, doubted: int = 0) -> tuple[str, ...]:
     """Returns what may be said against a record, in words."""
-    said = ((retracted, RETRACTED), (frozen == 1, FROZEN), (frozen == 2, REVOKED), (tainted, DESCENDS))
+    said = (
+        *((retracted, RETRACTED), (frozen == 1, FROZEN), (frozen == 2, REVOKED), (tainted, DESCENDS)),
+        *((answer == ANSWERS["refuted"], REFUTED), (answer == ANSWERS["worse"], WORSE), (doubted, OF_REFUTED)),
+    )
     return tuple(word for holds, word in said if holds)

@@ -149,10 +149,19 @@ V4 = (
     # scripts and logs that records which were forgotten named, until it is known whether others name them too
     "CREATE TABLE unnamed(sha BLOB PRIMARY KEY) WITHOUT ROWID",
 )
+V5 = (
+    # which records on reruns are about which result (of an assessment the insight, of a calibration the track)
+    """CREATE TABLE about(
+        target BLOB, no INTEGER, kind INTEGER NOT NULL, PRIMARY KEY (target, no)) WITHOUT ROWID""",
+    "CREATE INDEX about_record ON about(no)",
+    # what is to be judged again, and what was found; kept for speed, and no part of what the records amount to here
+    "CREATE TABLE stale(target BLOB PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE verdicts(no INTEGER PRIMARY KEY, answer INTEGER NOT NULL, said TEXT NOT NULL)",
+)
 LIVE_TABLES = (
     *("totals", "counts", "missing", "frozen", "retractions", "results", "claims", "texts", "vocabulary"),
     *("forked", "delegations", "revocations", "speaks", "credentials", "leaves", "listed", "quorums"),
-    "announcements",
+    *("announcements", "about"),
 )
 SEARCH_TABLES = ("words", "spellings")
 _QUERIED = (
@@ -162,10 +171,10 @@ _QUERIED = (
 QUERY_INDEXES = {name: sql for sql in V2 if (name := sql.split()[2]) in _QUERIED}
 """Indexes over live tables, with the statement of each, that nothing needs while the tables are written."""
 
-DERIVATION = 4
+DERIVATION = 5
 """Version of the rules (tables, fold); another number in a file makes the store derive its live tables anew."""
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (V1, V2, V3, V4)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (V1, V2, V3, V4, V5)
 """Statements that lead from version i to version i + 1. Never edited once released, only appended to."""
 
 

@@ -30,6 +30,7 @@ from ensue.store.reports import IngestReport, InspectionReport, RebuildReport
 from ensue.store.rows import HypothesisRow, InsightRow, ResultRow, Stats, checked
 from ensue.store.schema import DERIVATION, migrate
 from ensue.store.shelf import Shelf
+from ensue.store.trials import Trials
 from ensue.store.trusted import read_trust, write_trust
 from ensue.store.vault import Vault
 from ensue.store.weights import Weights
@@ -37,7 +38,7 @@ from ensue.store.weights import Weights
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from ensue.kinds import Body
+    from ensue.body import Body
     from ensue.people import Trust
     from ensue.store.forgetting import Forgetting
     from ensue.store.intake import Intake
@@ -72,6 +73,7 @@ class Store:
         self.exchange = Exchange(self._database)
         self.people = People(self._database, network)
         self.weights = Weights(self._database)
+        self.trials = Trials(self._database, lambda: self._changing(durable=False))
         try:
             self._database.check(thorough=False)
             if migrate(self._database, network, DERIVATION):
@@ -238,10 +240,7 @@ class Store:
         return log.numbered(self._database, author, kind, after_rowid, limit)
 
     def logs(self) -> Iterator[Record]:
-        """Yields every record, author by author, each log in order of number and id: one order for one set of records.
-
-        No lock is held in between, so a record that arrives meanwhile may be among them.
-        """
+        """Yields every record by author, number and id; without a lock, so one that arrives may be among them."""
         return log.logs(self._database)
 
     def has(self, record_id: str) -> bool:
@@ -296,18 +295,18 @@ class Store:
     ) -> list[ResultRow]:
         """Returns results that count: kept ones by value, then discarded ones by value, then those without one.
 
-        `by` agent, account, class or author gives the first of each group. No result is confirmed yet.
+        `by` agent, account, class or author gives the first of each group. Reruns are judged first (verify.trust).
         """
         return rankings.leaderboard(self._database, track, by, limit, level)
 
     def best(
-        self, track: str, hardware_class: str | None = None, author: str | None = None, *, official: bool | None = False
+        self, track: str, hardware_class: str | None = None, author: str | None = None, level: str | None = "recorded"
     ) -> ResultRow | None:
         """Returns the best kept result that counts, overall, of a hardware class or of an author; None without one.
 
-        `official`: among official results; None: among those where there are any.
+        `level`: among recorded, official or confirmed results; None: the highest level that any has.
         """
-        return rankings.best(self._database, track, hardware_class=hardware_class, author=author, official=official)
+        return rankings.best(self._database, track, hardware_class=hardware_class, author=author, level=level)
 
     def result(self, record_id: str) -> ResultRow:
         """Returns a result by its full id, whatever its standing; raises UnknownId."""

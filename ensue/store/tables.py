@@ -74,6 +74,7 @@ class Tables:
         for table in LIVE_TABLES:
             self._database.run(f"DELETE FROM {table}")
         self.word_index.clear()
+        self.vouching.trials.clear()
 
     def freeze_forked(self) -> None:
         """Freezes whoever signed one number twice, from all that is in `records`; for tables that were cleared."""
@@ -97,6 +98,7 @@ class Tables:
         self.vouching.begin()
         known = self._references(batch)
         self.vouching.write(batch, self.name)
+        self.vouching.trials.write(batch, self.name)
         waiting = self._write(batch, known)
         self.waits.end([item.id for _, item in batch])
         self.waits.begin(waiting)
@@ -307,6 +309,7 @@ class Tables:
         if row is None:
             return
         no, author, seq = row
+        self.vouching.trials.touched(no, key)
         standing = self._standing(key, author, seq)
         result = self._database.row(
             "SELECT retracted, frozen, claim, time_ms, track, author, agent, status FROM results WHERE no = ?", (no,)

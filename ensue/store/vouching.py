@@ -24,6 +24,7 @@ from ensue.people import (
 )
 from ensue.store.database import Database
 from ensue.store.entry import PERSON, Entry
+from ensue.store.trialtables import TrialTables
 from ensue.store.trusted import read_in_force, spelled, vouches
 
 Naming = Callable[[str], int]
@@ -36,6 +37,7 @@ class Vouching:
     def __init__(self, database: Database, network: str) -> None:
         self._database = database
         self._network = network
+        self.trials = TrialTables(database)
         self._in_force: InForce | None = None
         self._covers: dict[str, tuple[Cover, ...]] = {}
         self._speakers: dict[int, tuple[str, tuple[Span, ...]]] = {}
@@ -148,6 +150,7 @@ class Vouching:
         """Judges the results of all who are vouched for in another way than before."""
         if self._everyone:
             self._everyone, self._in_force = False, None
+            self.trials.everything()
             self._accounts.update(no for (no,) in self._database.rows("SELECT DISTINCT account FROM credentials"))
         accounts, self._accounts = self._accounts, set()
         if accounts:
@@ -172,6 +175,7 @@ class Vouching:
             if official != bool(before):
                 changed.append((official, no))
         self._database.run_many("UPDATE results SET official = ? WHERE no = ?", changed)
+        self.trials.respoken(node)
 
     def official(self, author: int, seq: int, time_ms: int) -> bool:
         """Returns whether a result that counts is official."""

@@ -115,7 +115,7 @@ def _document(home: Home, store: Store) -> dict[str, Any]:
     pid = lock.holder(home.lock)
     peer_id = Identity.load(home.key).peer_id
     track = _track_worked_on(home, store, peer_id)
-    best = store.best(track.id, official=None)
+    best = store.best(track.id, level=None)
     stats = store.stats(track.id)
     local = time.localtime()
     return {

@@ -134,8 +134,8 @@ def revoke(node: str, last: int | None, reason: str, in_json: bool) -> None:
 
     For a machine of yours that was stolen or lost. For the key of this machine use `keys rotate`.
     """
+    from ensue.body import REASON_CHARS_MAX
     from ensue.identity import Identity
-    from ensue.kinds import REASON_CHARS_MAX
     from ensue.statements import revocation
 
     if len(reason) > REASON_CHARS_MAX:

@@ -46,7 +46,7 @@ def hypothesis(
             texts.list_hypotheses(store, wanted, limit, in_json)
             return
         found = store.resolve(parent, kinds=["result"]) if parent else None
-        best = store.result(found) if found else store.best(wanted, official=None)
+        best = store.result(found) if found else store.best(wanted, level=None)
         body: dict[str, Any] = {
             "track": wanted,
             "text": _spoken(words),
@@ -148,7 +148,7 @@ def submit(file: Path, message: str, track: str | None, in_json: bool) -> None:
         wanted = tracks.asked(home, store, track).id
         installed = problems.load(track or settings.load(home.settings).track)
         source = script.read(file, installed.source_bytes_max)
-        best = store.best(wanted, official=None)
+        best = store.best(wanted, level=None)
         old = _source(store, best.source if best else None)
         _refuse_known(store, experiment_key(wanted, old, source), source == old)
         change = changes(old, source)[:32] if old is not None else []

@@ -148,10 +148,7 @@ def best(
         return
     with output.replica() as (home, store):
         wanted = tracks.asked(home, store, track)
-        row = None
-        if level != "confirmed":
-            official = None if level is None else level == "official"
-            row = store.best(wanted.id, hardware_class=hardware_class, official=official)
+        row = store.best(wanted.id, hardware_class=hardware_class, level=level)
         if row is None and level not in (None, "recorded"):
             output.print_json(None) if in_json else _nothing(wanted.name, level, "")
         elif row is None:

@@ -84,6 +84,47 @@ def people() -> Json:
     }  # fmt: skip
 
 
+def trials() -> Json:
+    """Return bodies about reruns; A is a node, B an account, and every id is a made-up one."""
+    result, parent, insight = (hashlib.sha256(name).hexdigest() for name in (b"a result", b"its parent", b"a lesson"))
+    secret = hashlib.sha256(b"a secret").hexdigest()
+    about: Json = {"track": TRACK, "result": result, "parent": parent, "block": 0}
+    machine: Json = {
+        "hardware_class": "cpu-2t-avx512-100", "device": "cpu", "software": "python 3.11, torch 2.11", "agent": "ada",
+    }  # fmt: skip
+    run: Json = {
+        "status": "measured", "value": 1.5875, "holdout": 1.5921, "train_wall_s": 61.2, "cpu_s": 118.9,
+        "cpu_share": 0.97, "contended": False, "reason": None,
+    }  # fmt: skip
+    lost = run | {"status": "crashed", "value": None, "holdout": None, "reason": "it never called start()"}
+    return {
+        "calibration": {
+            **machine, "track": TRACK, "source": SOURCE, "seeds": [7, 8], "values": [1.5875, 1.5921],
+            "tokens_per_s": 14000.0, "available": True,
+        },
+        "duty": {**about, "hardware_class": machine["hardware_class"]},
+        "replication": {
+            **about, **machine, "duty": hashlib.sha256(b"a duty").hexdigest(), "metric": "val_bpb", "direction": "min",
+            "clock": "cpu", "budget_s": 120.0, "sandbox": "bubblewrap",
+            "pairs": [
+                {"seed": 11, "child_first": False, "parent": run | {"value": 1.5931}, "child": run},
+                {"seed": 12, "child_first": True, "parent": run, "child": lost},
+            ],
+        },
+        "listing": {
+            "quorum": NETWORK, "draw": 0, "entrants": [hashlib.sha256(b"a calibration").hexdigest()],
+            "results": [
+                {"result": result, "noise_sd": 0.005, "commitment": hashlib.sha256(bytes.fromhex(secret)).hexdigest()}
+            ],
+        },
+        "drawing": {"quorum": NETWORK, "draw": 0, "results": [{"result": result, "secret": secret}]},
+        "assessment": {
+            "track": TRACK, "insight": insight, "says": "contradicts", "evidence": [result],
+            "text": "With batch 8 it is the other way round.", "agent": "ada",
+        },
+    }  # fmt: skip
+
+
 def wire(identity: Identity, payload: bytes) -> bytes:
     """Sign any payload as a record, however wrong."""
     return identity.sign(b"ensue-record-v1\0" + payload) + payload
@@ -114,7 +155,7 @@ def records() -> list[Json]:
     append("a kind of a later version", "x.later-2", {"any": ["thing", {"at": "all"}]})
     append("a field of a later version in a known body", "hypothesis", with_ids["hypothesis"] | {"licence": "CC0"})
 
-    for kind, body in people().items():
+    for kind, body in (people() | trials()).items():
         append(kind, kind, body)
 
     fields: Json = {"v": 1, "network": NETWORK, "author": other.peer_id, "seq": 1, "prev": None, "time_ms": TIME_MS}

@@ -139,7 +139,7 @@ def test_who_is_verified_later_is_back_and_official(tmp_path: Path) -> None:
         store.ingest([vouched(ALICE, nodes=(NODE,)).raw])
         assert store.people.verified(NODE.peer_id)
         store.ingest(one.raw for one in world[:2])
-        best = store.best(result()["track"], official=True)
+        best = store.best(result()["track"], level="official")
         assert best is not None
         assert best.id == world[1].id
         assert_sound(store, TRUST)
@@ -164,9 +164,9 @@ def test_descendants_of_a_result_that_goes_are_no_longer_tainted(tmp_path: Path)
 def test_with_a_verifiers_log_goes_what_it_vouched_for(tmp_path: Path) -> None:
     with Store(tmp_path / "replica", NETWORK, TRUST) as store:
         store.ingest(one.raw for one in [delegated(NODE), found(NODE, 2), vouched(ALICE)])
-        assert store.best(result()["track"], official=True) is not None
+        assert store.best(result()["track"], level="official") is not None
         store.forgetting.forget([VERIFIER.peer_id])
-        assert store.best(result()["track"], official=True) is None
+        assert store.best(result()["track"], level="official") is None
         assert_sound(store, TRUST)
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensue import kinds
+from ensue import body, kinds
 from ensue.errors import InvalidBody
 from ensue.kinds import KINDS, parse_body
 
@@ -26,6 +26,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "insight": BODIES["insight"],
     "retraction": BODIES["retraction"],
     **golden.people(),
+    **golden.trials(),
 }
 PROTOCOL = Path(__file__).resolve().parents[2] / "docs" / "PROTOCOL.md"
 
@@ -143,17 +144,17 @@ def test_a_wrong_value_is_refused_by_name(kind: str, changed: dict[str, Any]):
 @pytest.mark.parametrize(
     ("kind", "name", "limit"),
     [
-        ("claim", "description", kinds.DESCRIPTION_CHARS_MAX),
-        ("claim", "agent", kinds.AGENT_CHARS_MAX),
-        ("claim", "proposer", kinds.AGENT_CHARS_MAX),
-        ("result", "description", kinds.DESCRIPTION_CHARS_MAX),
-        ("result", "reason", kinds.REASON_CHARS_MAX),
-        ("result", "metric", kinds.LABEL_CHARS_MAX),
-        ("result", "software", kinds.SOFTWARE_CHARS_MAX),
-        ("hypothesis", "text", kinds.TEXT_CHARS_MAX),
-        ("insight", "text", kinds.TEXT_CHARS_MAX),
-        ("insight", "scope", kinds.SCOPE_CHARS_MAX),
-        ("retraction", "reason", kinds.REASON_CHARS_MAX),
+        ("claim", "description", body.DESCRIPTION_CHARS_MAX),
+        ("claim", "agent", body.AGENT_CHARS_MAX),
+        ("claim", "proposer", body.AGENT_CHARS_MAX),
+        ("result", "description", body.DESCRIPTION_CHARS_MAX),
+        ("result", "reason", body.REASON_CHARS_MAX),
+        ("result", "metric", body.LABEL_CHARS_MAX),
+        ("result", "software", body.SOFTWARE_CHARS_MAX),
+        ("hypothesis", "text", body.TEXT_CHARS_MAX),
+        ("insight", "text", body.TEXT_CHARS_MAX),
+        ("insight", "scope", body.SCOPE_CHARS_MAX),
+        ("retraction", "reason", body.REASON_CHARS_MAX),
     ],
 )
 def test_texts_are_bounded_in_characters(kind: str, name: str, limit: int):
@@ -163,11 +164,11 @@ def test_texts_are_bounded_in_characters(kind: str, name: str, limit: int):
 
 def test_lists_are_bounded():
     change = [{"knob": "A", "old": 1, "new": 2}]
-    assert parse_body("result", GOOD["result"] | {"change": change * kinds.CHANGES_MAX})
-    refused("result", change=change * (kinds.CHANGES_MAX + 1))
-    refused("claim", change=change * (kinds.CHANGES_MAX + 1))
-    assert parse_body("insight", GOOD["insight"] | {"evidence": [ID] * kinds.EVIDENCE_MAX})
-    refused("insight", evidence=[ID] * (kinds.EVIDENCE_MAX + 1))
+    assert parse_body("result", GOOD["result"] | {"change": change * body.CHANGES_MAX})
+    refused("result", change=change * (body.CHANGES_MAX + 1))
+    refused("claim", change=change * (body.CHANGES_MAX + 1))
+    assert parse_body("insight", GOOD["insight"] | {"evidence": [ID] * body.EVIDENCE_MAX})
+    refused("insight", evidence=[ID] * (body.EVIDENCE_MAX + 1))
 
 
 @pytest.mark.parametrize("scalar", [None, True, 0, -3, 0.5, "relu2", "", 10**15])

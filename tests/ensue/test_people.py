@@ -281,7 +281,7 @@ def test_tables_equal_the_fold_whoever_is_trusted(
             account = store.people.account_of(store.result(best).author, store.result(best).seq)
             assert scope != "account" or name == account
             if scope == "all":
-                assert store.best(track, official=True).id == best  # type: ignore[union-attr]
+                assert store.best(track, level="official").id == best  # type: ignore[union-attr]
 
 
 def _kept(records: list[Record]) -> list[Record]:

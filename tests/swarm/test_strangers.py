@@ -196,7 +196,7 @@ def test_who_is_verified_after_being_forgotten_is_fetched_again_at_once(tmp_path
         await one.take(raws([credential(node)]))
         await ring.look()
         assert (await pulled(one, two)).records == 2
-        best = one.store.best(bodies.TRACK, official=True)
+        best = one.store.best(bodies.TRACK, level="official")
         assert best is not None
         assert best.id == result.id
 

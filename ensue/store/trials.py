@@ -1,0 +1,90 @@
+"""Reads which records speak of reruns of a result, has judged what is to be judged, and keeps what was found.
+
+The verdicts are not this layer's to find (verify.trust); they are kept here so that a ranking can be read along an
+index, and thrown away whenever the tables are derived anew. Left out: which results are to be judged (trialtables).
+Rejected: judging while records come in, which would make each of them wait.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+
+from ensue.people import NEVER
+from ensue.record import Record
+from ensue.store.database import Database
+from ensue.store.rows import ANSWERS, checked
+
+JUDGED_AT_ONCE = 100
+"""Results judged in one transaction."""
+Said = tuple[str, str, str]
+"""A result's id, the answer, and all that was found, as text."""
+Changing = Callable[[], AbstractContextManager[None]]
+
+
+class Trials:
+    """Reads what there is about reruns in one replica; `changing` opens a write transaction."""
+
+    def __init__(self, database: Database, changing: Changing) -> None:
+        self._database, self._changing = database, changing
+
+    def about(self, target: str, kind: str) -> list[Record]:
+        """Returns the records of a kind that count and are about a result, in order of author, number and id.
+
+        An assessment is about its insight, a calibration about its track; duties and replications about the parent too.
+        """
+        where = "a.target = ? AND a.kind = (SELECT no FROM names WHERE name = ?)"
+        return self._read(where, bytes.fromhex(target), kind)
+
+    def by(self, author: str, kind: str) -> list[Record]:
+        """Returns an author's records of a trial kind that count, in order of number and id."""
+        return self._read(
+            "r.author = (SELECT no FROM names WHERE name = ?) AND a.kind = (SELECT no FROM names WHERE name = ?)",
+            author,
+            kind,
+        )
+
+    def listed(self) -> list[str]:
+        """Returns the ids of results that any verifier has ever listed, whether they are here or not, in order."""
+        kind = "(SELECT no FROM names WHERE name = 'listing')"
+        rows = self._database.rows(f"SELECT DISTINCT target FROM about WHERE kind = {kind} ORDER BY target")
+        return [target.hex() for (target,) in rows]
+
+    def said(self, result: str) -> str | None:
+        """Returns what was found about a result when it was judged last; None where it never was."""
+        row = self._database.row(
+            "SELECT v.said FROM verdicts v JOIN records r ON r.no = v.no WHERE r.id = ?", (bytes.fromhex(result),)
+        )
+        return str(row[0]) if row else None
+
+    def all_said(self) -> list[tuple[str, str]]:
+        """Returns every result that was judged, with what was found, in order of id."""
+        rows = self._database.rows("SELECT r.id, v.said FROM verdicts v JOIN records r ON r.no = v.no ORDER BY r.id")
+        return [(key.hex(), str(said)) for key, said in rows]
+
+    def settle(self, judge: Callable[[Sequence[str]], Iterable[Said]]) -> int:
+        """Has everything judged that is on the list, and keeps the answers; returns how many were kept.
+
+        `judge` is given ids of results, tracks or insights and answers for results, for more of them if it likes.
+        """
+        kept = 0
+        while self._database.row("SELECT 1 FROM stale LIMIT 1") is not None:
+            with self._changing():
+                rows = self._database.rows("SELECT target FROM stale ORDER BY target LIMIT ?", (JUDGED_AT_ONCE,))
+                found = list(judge([target.hex() for (target,) in rows]))
+                self._database.run_many(
+                    "INSERT OR REPLACE INTO verdicts(no, answer, said) SELECT no, ?, ? FROM records WHERE id = ?",
+                    [(ANSWERS[answer], said, bytes.fromhex(result)) for result, answer, said in found],
+                )
+                self._database.run_many("DELETE FROM stale WHERE target = ?", rows)
+            kept += len(found)
+        return kept
+
+    def _read(self, where: str, *values: bytes | str) -> list[Record]:
+        rows = self._database.rows(
+            "SELECT DISTINCT n.name, r.seq, r.id, plain(r.raw, r.form) FROM about a JOIN records r ON r.no = a.no"
+            " JOIN names n ON n.no = r.author LEFT JOIN frozen f ON f.author = r.author"
+            f" WHERE {where} AND r.seq < ifnull(f.from_seq, {NEVER})"
+            " AND NOT EXISTS(SELECT 1 FROM retractions t WHERE t.target = r.id AND t.author = r.author"
+            f"  AND t.seq < ifnull(f.from_seq, {NEVER})) ORDER BY 1, 2, 3",
+            values,
+        )
+        return [checked(self._database.path, key, raw) for _, _, key, raw in rows]

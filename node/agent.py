@@ -105,9 +105,8 @@ class Agent:
             Trying(self._next_number(), proposal.description, proposal.why, parent_value, proposal.mean, proposal.sd)
         )
         with self.bench.shared.claiming:
-            claims = self.bench.store.claims
-            if claims.held(plan.experiment) in claims.in_progress(self.bench.identity.peer_id):
-                return None  # another device tries it, since this one began to think
+            if self._tried_meanwhile(plan.experiment):
+                return None
             entry = self._persist(lambda: self._claim(plan))
         if entry is None:
             return None
@@ -120,6 +119,16 @@ class Agent:
         # Written before scoring: a crash from here on costs the scoring, never the training.
         self._persist(lambda: self.bench.store.local_set(journal.key(self._device), entry.model_dump_json()))
         return self._score_and_sign(entry, trained)
+
+    def _tried_meanwhile(self, experiment: str) -> bool:
+        """Return whether another device of this node tries an experiment, or has, since this one began to think."""
+        bench, claims = self.bench, self.bench.store.claims
+        if claims.held(experiment) in claims.in_progress(bench.identity.peer_id):
+            return True
+        rows = (bench.store.result(key) for key in claims.results_of(experiment))
+        return any(
+            row.author == bench.identity.peer_id and row.hardware_class == bench.hardware.hardware_class for row in rows
+        )
 
     # ------------------------------------------------------------------ the steps
 

@@ -66,7 +66,7 @@ def results(database: Database, track: str, limit: int | None, author: str | Non
 def history(database: Database, track: str) -> Iterator[ResultRow]:
     """Yields the results of a track in order of arrival, without holding a lock in between."""
     last, where = 0, f"WHERE x.track = {NAME} AND x.no > ? ORDER BY x.no LIMIT ?"
-    while rows := database.rows(_RESULT.replace("SELECT ", "SELECT x.no, ") + where, (track, last, RESULTS_AT_ONCE)):
+    while rows := database.rows(_RESULT.replace("SELECT ", "SELECT x.no, ", 1) + where, (track, last, RESULTS_AT_ONCE)):
         for _, *row in rows:
             yield _result_row(database, tuple(row))
         last = rows[-1][0]

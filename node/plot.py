@@ -1,29 +1,24 @@
 """The picture of progress: every experiment as a dot, and the staircase of the best so far.
 
-The only module that imports matplotlib, and only when a picture is drawn. The Agg backend needs no display. An
-interactive chart was rejected: a file can be put into a README or a letter.
+Left out: the file (canvas), and who descends from whom (treeplot).
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ensue.errors import UserError
-from node import text
+from node import canvas, text
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from ensue.store import ResultRow
+    from node.canvas import Axes
 
-SUFFIXES = (".png", ".svg")
 LABELS_MAX = 24
 LABEL_CHARACTERS = 34
 METRIC_CHARACTERS = 30
@@ -36,7 +31,6 @@ MARGIN_SHARE = 0.09
 CROWD = 150  # from so many experiments on the dots shrink
 DOTS_MAX = 20_000  # of more experiments a sample is drawn, and every stair
 SIZE_INCHES = (11.0, 6.0)
-DOTS_PER_INCH = 150
 KEPT, DISCARDED, FAILED = "#1a7f37", "#b5b5b5", "#cf222e"
 LOOKS = {  # colour, marker and area of each kind of dot
     "discarded": (DISCARDED, "o", 22),
@@ -119,38 +113,15 @@ def draw(shown: Sample, path: Path, *, title: str) -> None:
 
     Raises UserError for another ending, for no value at all, and for a file that cannot be written.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{path} must end in .png or .svg: those are the pictures that can be drawn")
+    canvas.check(path)
     values = [row.value for row in shown.rows if row.value is not None]
     if not values:
         raise UserError("there is nothing to draw yet: run `autoresearch join` until a first result is there")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    looks: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "autoresearch", "text.parse_math": False}
-    with matplotlib.rc_context(looks), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box stands for a letter that no font has
-        scratch = path.with_name(f".{path.name}.unfinished")
-        figure, axes = pyplot.subplots(figsize=SIZE_INCHES, layout="constrained")
-        try:
-            stairs = [step.value for step in staircase(shown)]
-            _fill(axes, shown, limits(values, shown.rows[0].direction, stairs), title)
-            metadata: dict[str, Any] = {"Date": None} if path.suffix.lower() == ".svg" else {}
-            figure.savefig(scratch, format=path.suffix[1:].lower(), dpi=DOTS_PER_INCH, metadata=metadata)
-            scratch.replace(path)
-        except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}): choose another with --output") from error
-        finally:
-            pyplot.close(figure)
-            with suppress(OSError):  # it is there only where the picture failed
-                scratch.unlink()
+    bounds = limits(values, shown.rows[0].direction, [step.value for step in staircase(shown)])
+    canvas.paint(path, SIZE_INCHES, lambda axes: _fill(axes, shown, bounds, title))
 
 
 def _fill(axes: Axes, shown: Sample, bounds: tuple[float, float], title: str) -> None:
-    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-
     first = shown.rows[0]
     down = first.direction == "min"
     axes.set_ylim(*bounds)
@@ -164,8 +135,7 @@ def _fill(axes: Axes, shown: Sample, bounds: tuple[float, float], title: str) ->
         _label(axes, steps, down)
     metric = text.printable(first.metric, METRIC_CHARACTERS)
     axes.set(xlabel="experiment", ylabel=f"{metric} ({'lower' if down else 'higher'} is better)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    canvas.whole_numbers(axes)
     axes.set_title(_title(title, steps, shown), loc="left", fontsize=12)
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -24,7 +24,7 @@ OWNERS = {
     "mnemonic": {"node/phrase.py"},
     "confusable_homoglyphs": {"node/names.py"},
     "optuna": {"experiments/proposers/optuna_proposer.py"},
-    "matplotlib": {"node/plot.py"},
+    "matplotlib": {"node/canvas.py"},
     "click": {"node/"},
     "rich": {"node/"},
     "cryptography": {"ensue/identity.py"},

@@ -156,6 +156,11 @@ def in_force(trust: Trust, changes: Iterable[Successors]) -> InForce:
     return last
 
 
+def epochs(trust: Trust, changes: Iterable[Successors]) -> list[InForce]:
+    """Returns who was trusted, from the genesis to now."""
+    return list(_succession(trust, changes))
+
+
 def voters(trust: Trust, changes: Iterable[Successors]) -> set[str]:
     """Returns everybody who could ever sign a change: those who were in force, the founder where none were."""
     return {name for now in _succession(trust, changes) for name in now.verifiers or (now.founder,)}

@@ -7,10 +7,10 @@ caller's. Rejected: rows with names of people; only keys and digests are ever he
 from collections import defaultdict
 from dataclasses import dataclass
 
-from ensue.people import NEVER, InForce, Vouch, covers_of, is_known
+from ensue.people import NEVER, Cover, InForce, Vouch, covers_of, is_known
 from ensue.store.database import Database
 from ensue.store.rows import checked
-from ensue.store.trusted import read_in_force, vouches, vouches_of
+from ensue.store.trusted import read_epochs, read_in_force, vouches, vouches_of
 
 _NO = "(SELECT no FROM names WHERE name = ?)"
 
@@ -120,6 +120,14 @@ class People:
     def in_force(self) -> InForce:
         """Returns whom the network trusts, by all records here."""
         return read_in_force(self._database, self._network)
+
+    def epochs(self) -> list[InForce]:
+        """Returns whom the network trusted from its genesis on, by all records here; the last is now."""
+        return read_epochs(self._database, self._network)
+
+    def covers(self, account: str) -> tuple[Cover, ...]:
+        """Returns how far the trusted verifiers' words for an account reach."""
+        return covers_of(account, vouches(self._database, account), self.in_force())
 
     def standing(self, account: str, now_ms: int) -> AccountStanding:
         """Returns who vouches for an account at a time, for records that its nodes make then."""

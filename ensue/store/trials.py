@@ -13,6 +13,8 @@ from ensue.record import Record
 from ensue.store.database import Database
 from ensue.store.rows import ANSWERS, checked
 
+_FINAL = "(SELECT no FROM names WHERE name IN ('duty', 'listing', 'drawing'))"
+"""Kinds that nobody can take back: else an unwelcome outcome could be."""
 JUDGED_AT_ONCE = 100
 """Results judged in one transaction."""
 Said = tuple[str, str, str]
@@ -33,6 +35,30 @@ class Trials:
         """
         where = "a.target = ? AND a.kind = (SELECT no FROM names WHERE name = ?)"
         return self._read(where, bytes.fromhex(target), kind)
+
+    def candidates(self, nodes: Iterable[str]) -> list[str]:
+        """Returns the ids of some nodes' results that any verifier has ever listed, in order."""
+        kind = "(SELECT no FROM names WHERE name = 'listing')"
+        found: set[str] = set()
+        for node in nodes:
+            rows = self._database.rows(
+                "SELECT r.id FROM records r INDEXED BY records_author CROSS JOIN about a ON a.target = r.id"
+                f" WHERE r.author = (SELECT no FROM names WHERE name = ?) AND a.kind = {kind}",
+                (node,),
+            )
+            found.update(key.hex() for (key,) in rows)
+        return sorted(found)
+
+    def untested(self, track: str, hardware_class: str, limit: int) -> list[str]:
+        """Returns the best official kept results of a class of which reruns have said nothing final, the best first."""
+        rows = self._database.rows(
+            "SELECT r.id FROM results x JOIN records r ON r.no = x.no"
+            " WHERE x.track = (SELECT no FROM names WHERE name = ?) AND x.class = (SELECT no FROM names WHERE name = ?)"
+            " AND x.official = 1 AND x.place = 0 AND x.no NOT IN (SELECT no FROM verdicts WHERE answer > 0)"
+            " ORDER BY x.score, x.tie, r.id LIMIT ?",
+            (track, hardware_class, limit),
+        )
+        return [key.hex() for (key,) in rows]
 
     def by(self, author: str, kind: str) -> list[Record]:
         """Returns an author's records of a trial kind that count, in order of number and id."""
@@ -83,8 +109,8 @@ class Trials:
             "SELECT DISTINCT n.name, r.seq, r.id, plain(r.raw, r.form) FROM about a JOIN records r ON r.no = a.no"
             " JOIN names n ON n.no = r.author LEFT JOIN frozen f ON f.author = r.author"
             f" WHERE {where} AND r.seq < ifnull(f.from_seq, {NEVER})"
-            " AND NOT EXISTS(SELECT 1 FROM retractions t WHERE t.target = r.id AND t.author = r.author"
-            f"  AND t.seq < ifnull(f.from_seq, {NEVER})) ORDER BY 1, 2, 3",
+            f" AND (a.kind IN {_FINAL} OR NOT EXISTS(SELECT 1 FROM retractions t WHERE t.target = r.id"
+            f"  AND t.author = r.author AND t.seq < ifnull(f.from_seq, {NEVER}))) ORDER BY 1, 2, 3",
             values,
         )
         return [checked(self._database.path, key, raw) for _, _, key, raw in rows]

@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable
 
-from ensue.people import NEVER, InForce, Plain, Successors, Trust, Vouch, in_force, meant, voters
+from ensue.people import NEVER, InForce, Plain, Successors, Trust, Vouch, epochs, in_force, meant, voters
 from ensue.store.database import Database
 
 TRUST_KEY = "trust"
@@ -33,6 +33,11 @@ def write_trust(database: Database, trust: Trust) -> None:
 def read_in_force(database: Database, network: str) -> InForce:
     """Returns who is trusted by all records here."""
     return in_force(read_trust(database, network), _changes(database, network))
+
+
+def read_epochs(database: Database, network: str) -> list[InForce]:
+    """Returns who was trusted at each epoch by all records here, the last who is now."""
+    return epochs(read_trust(database, network), _changes(database, network))
 
 
 def read_voters(database: Database, network: str) -> set[str]:

@@ -1,0 +1,317 @@
+"""What reruns say about the results of a replica: verdicts brought up to date, and what is to be rerun next.
+
+Verdicts follow from the records alone (docs/PROTOCOL.md, T1 to T8), so every node finds the same; they are kept beside
+the tables for speed, and found again when something they hang on has changed. Left out: the rules, which are pure
+(seating, blocks, noise, verdict), and running anything. Rejected: verdicts as records, which somebody would have to be
+allowed to write.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ensue.errors import UserError
+from verify import noise
+from verify.blocks import Counted, count, pairs_of, unfinished
+from verify.hearing import Hearing
+from verify.ruling import ClassRuling, Ruling, Task
+from verify.seating import Seat, seeds
+from verify.verdict import Rules, alpha_of, judge_pairs
+
+if TYPE_CHECKING:
+    from ensue.store import ResultRow, Store
+
+ACCOUNT_PAIRS = (2, 16)
+"""Least and most pairs that one account may add in a class."""
+PAIRS_SHARED = 32
+"""Pairs that the accounts of a draw share, as far as the bounds for each let them."""
+BLOCK_PAIRS = 2
+"""Pairs in one block."""
+BLOCKS_MAX = 32
+"""Blocks of one account on one result."""
+FLAGS_AGAINST = frozenset(("retracted", "frozen", "revoked"))
+
+__all__ = ["ClassRuling", "Judge", "Ruling", "Task"]
+
+
+class Judge:
+    """Judges the results of one replica; `policy` is what the genesis says about it."""
+
+    def __init__(self, store: Store, policy: Mapping[str, object] | None = None) -> None:
+        self._store = store
+        self._rules = Rules()
+        self.policy = dict(policy or {})
+
+    # Verdicts
+
+    def settle(self) -> int:
+        """Bring every verdict up to date; return how many were found anew. Where nothing has changed it costs nothing."""
+        return self._store.trials.settle(self._judge)
+
+    def ruling(self, result: str) -> Ruling | None:
+        """Return what was found about a result when it was judged last; None where nobody has listed or rerun it."""
+        said = self._store.trials.said(result)
+        return None if said is None else Ruling.read(said)
+
+    def rulings(self) -> list[Ruling]:
+        """Return what was found about every result that was judged, in order of id."""
+        return [Ruling.read(said) for _, said in self._store.trials.all_said()]
+
+    def run_noise(self, track: str, hardware_class: str, prior_sd: float) -> tuple[float, float]:
+        """Return the standard deviation of one run in a class, in the metric's unit, and its degrees of freedom.
+
+        `prior_sd` is the track's own figure.
+        """
+        return Hearing(self._store).run_noise(track, hardware_class, prior_sd)
+
+    def _judge(self, targets: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+        """Yield the id, answer and ruling of all results on which what has changed has a bearing."""
+        hearing = Hearing(self._store)
+        changed = self._changed(hearing, targets)
+        accounts: dict[str | None, set[str]] = {}
+        for key in changed:
+            row = hearing.result(key)
+            if row is not None:
+                accounts.setdefault(_author(hearing, row), set()).add(key)
+        for account, keys in sorted(accounts.items(), key=lambda one: one[0] or ""):
+            rulings = self._of_nobody(hearing, keys) if account is None else self._of_account(hearing, account, keys)
+            yield from ((one.result, one.answer, one.text()) for one in rulings)
+
+    def _changed(self, hearing: Hearing, targets: Sequence[str]) -> set[str]:
+        """Return the results to be judged: those named, their children, and those of a track whose noise has moved."""
+        found: set[str] = set()
+        for target in targets:
+            row = hearing.result(target)
+            if row is not None:
+                found.add(target)
+                duties = self._store.trials.about(target, "duty")
+                found.update(one.body["result"] for one in duties if one.body["parent"] == target)
+                continue
+            for said in self._store.trials.all_said() if hearing.machines(target) else ():
+                before = Ruling.read(said[1])
+                if before.track == target and self._has_moved(hearing, before):
+                    found.add(before.result)
+        return found
+
+    def _has_moved(self, hearing: Hearing, before: Ruling) -> bool:
+        row = hearing.result(before.result)
+        if row is None:
+            return True
+        if set(hearing.seats(row, before.account)) != set(before.classes):
+            return True
+        prior = _prior(hearing, row.id)
+        return any(
+            _figures(hearing.run_noise(before.track, name, prior)[0]) != _figures(one.run_sd)
+            or sorted(hearing.seats(row, before.account)[name]) != sorted(one.seats)
+            for name, one in before.classes.items()
+        )
+
+    def _of_nobody(self, hearing: Hearing, keys: set[str]) -> Iterator[Ruling]:
+        """Yield the rulings of results that are not official, or do not count: nothing is said about them."""
+        for key in sorted(keys):
+            row = hearing.result(key)
+            if row is not None:
+                listed = bool(self._store.trials.about(key, "listing"))
+                yield Ruling(key, row.parent, "", row.track, row.hardware_class, listed, None, None, 0)
+
+    def _of_account(self, hearing: Hearing, account: str, keys: set[str]) -> Iterator[Ruling]:
+        """Yield the rulings of an account's results that have changed, in the order in which they are numbered."""
+        nodes = [one.node for one in self._store.people.nodes(account)]
+        drawn, waiting = [], sorted(keys)
+        for key in sorted({*self._store.trials.candidates(nodes), *keys}):
+            row = hearing.result(key)
+            # One that was withdrawn keeps its number, so that nobody makes room by withdrawing what has failed.
+            mine = row is not None and hearing.account_of(row.author, row.seq) == account
+            draws = hearing.draws(key) if mine else ()
+            if draws:
+                drawn.append((draws[0].place, key))
+        confirmed = 0
+        for number, (_, key) in enumerate(sorted(drawn), start=1):
+            row, before = hearing.result(key), self.ruling(key)
+            assert row is not None
+            if _author(hearing, row) is None:
+                continue
+            if key in keys or before is None or (before.number, before.confirmed_before) != (number, confirmed):
+                before = self._one(hearing, account, row, number, confirmed)
+                yield before
+            waiting = [other for other in waiting if other != key]
+            confirmed += before.confirmed
+        for key in waiting:
+            row = hearing.result(key)
+            if row is not None:
+                yield self._one(hearing, account, row, None, 0)
+
+    def _one(self, hearing: Hearing, account: str, row: ResultRow, number: int | None, confirmed: int) -> Ruling:
+        """Return what reruns say about one result of an account."""
+        listed = bool(self._store.trials.about(row.id, "listing"))
+        duties, told = hearing.duties(row), hearing.told(row)
+        blank = Ruling(row.id, row.parent, account, row.track, row.hardware_class, listed, number, None, confirmed)
+        blank = replace(blank, unfinished=unfinished(duties, told))
+        if number is None:
+            return replace(blank, ignored=tuple((one.id, "there was no draw yet") for one in told))
+        rules = replace(self._rules, alpha=alpha_of(number, confirmed))
+        seats = hearing.seats(row, account)
+        classes: dict[str, ClassRuling] = {}
+        ignored: set[tuple[str, str]] = set()
+        for name in sorted({*seats, *(one.body["hardware_class"] for one in told)}):
+            given = seats.get(name, {})
+            counted = count(facts_of(row), account, name, given, duties, told)
+            classes[name], left_out = self._in_class(hearing, account, row, name, rules, given, counted)
+            ignored.update((*counted.ignored, *left_out))
+        return replace(blank, alpha=rules.alpha, classes=classes, ignored=tuple(sorted(ignored)))
+
+    def _in_class(
+        self,
+        hearing: Hearing,
+        account: str,
+        row: ResultRow,
+        name: str,
+        rules: Rules,
+        given: Mapping[str, Seat],
+        counted: Counted,
+    ) -> tuple[ClassRuling, list[tuple[str, str]]]:
+        """Return what the pairs of one class say, and the replications of which pairs were left out, with the reason."""
+        run_sd, freedom = hearing.run_noise(row.track, name, _prior(hearing, row.id))
+        run_sd = _figures(run_sd)
+        pairs, sources = pairs_of(counted, given, run_sd)
+        least, most = ACCOUNT_PAIRS
+        each = max(least, min(most, -(-PAIRS_SHARED // max(1, hearing.in_draw(row, account, name)))))
+        found = judge_pairs(
+            pairs,
+            author=account,
+            noise=noise.of_pairs((run_sd, freedom)),
+            rules=replace(rules, account_pairs_max=each),
+            claimed=_claimed(hearing, row) if name == row.hardware_class else None,
+        )
+        left_out = {one.place for one in found.ignored}
+        said = ClassRuling(
+            answer=found.answer,
+            evidence=found.evidence,
+            evidence_needed=found.evidence_needed,
+            pairs=found.pairs,
+            pairs_needed=found.pairs_needed,
+            accounts=found.accounts,
+            gain=found.gain,
+            gain_sd=found.gain_sd,
+            refuted=found.refuted,
+            run_sd=run_sd,
+            freedom=freedom,
+            counted=dict(Counter(pair.account for place, pair in enumerate(pairs) if place not in left_out)),
+            done={one: len(blocks) for one, blocks in counted.blocks.items()},
+            closed=counted.closed,
+            seats=tuple(sorted(given, key=lambda one: given[one].place)),
+            pairs_each=each,
+        )
+        return said, [(sources[one.place], one.why) for one in found.ignored]
+
+    # What to rerun
+
+    def work(self, account: str, track: str, hardware_class: str) -> list[Task]:
+        """Return the blocks that an account may run on a machine of a class, the most wanted first; settle before.
+
+        First results of this class, the best first; then those of others, where they are confirmed in their own class
+        or nobody but the author could rerun them there.
+        """
+        hearing = Hearing(self._store)
+        found = []
+        for ruling in self.rulings():
+            if ruling.track != track or ruling.account in ("", account) or not ruling.drawn:
+                continue
+            here = ruling.classes.get(hardware_class)
+            if here is None or account not in here.seats or here.answer != "not yet" or ruling.answer == "refuted":
+                continue
+            transfer = hardware_class != ruling.hardware_class
+            if transfer and not (ruling.confirmed or len(ruling.seats) < self._rules.accounts_min):
+                continue
+            task = self._task(hearing, ruling, here, account, hardware_class)
+            row = hearing.result(ruling.result)
+            if task is not None and row is not None and row.value is not None:
+                score = row.value if row.direction == "min" else -row.value
+                found.append((transfer, score, task.result, task))
+        return [task for *_, task in sorted(found, key=lambda one: one[:3])]
+
+    def task(self, account: str, result: str, hardware_class: str) -> Task:
+        """Return the next block on one result, for who wants to run it by hand; settle before.
+
+        Raises UserError, with the reason, where there is none. Without a seat it is block 0 with seeds of its own.
+        """
+        hearing = Hearing(self._store)
+        row = hearing.result(result)
+        short = result[:12]
+        if row is None:
+            raise UserError(f"No result here has the id {short!r}: `autoresearch leaderboard` lists those there are.")
+        against = [flag for flag in row.flags if flag in FLAGS_AGAINST]
+        if against:
+            raise UserError(f"{short} does not count any more ({', '.join(against)}): choose another result.")
+        if row.value is None:
+            raise UserError(f"{short} was {row.status}, so there is no value to compare with: choose another result.")
+        parent = hearing.result(row.parent) if row.parent is not None else None
+        if parent is None:
+            why = "has no parent to compare with" if row.parent is None else "has a parent that is not here yet"
+            raise UserError(f"{short} {why}: choose a result that changed another one.")
+        if parent.source == row.source:
+            raise UserError(f"{short} is its parent's own script, run again: there is no change to test.")
+        if account == _author(hearing, row, official=False):
+            raise UserError(f"{short} is your own: only others can confirm it.")
+        ruling = self.ruling(result)
+        here = ruling.classes.get(hardware_class) if ruling is not None else None
+        if ruling is not None and here is not None and account in here.seats:
+            task = self._task(hearing, ruling, here, account, hardware_class)
+            if task is None:
+                raise UserError(f"Your account has added to {short} what it may: {here.pairs_each} pairs at most.")
+            return task
+        own = seeds(result, account, "0" * 64, 0)
+        place = (row.id, parent.id, row.source, parent.source, row.track, hardware_class)
+        return Task(*place, 0, own, None, hardware_class != row.hardware_class)
+
+    def _task(
+        self, hearing: Hearing, ruling: Ruling, here: ClassRuling, account: str, hardware_class: str
+    ) -> Task | None:
+        """Return an account's next block on a result, None where it may add none."""
+        row = hearing.result(ruling.result)
+        parent = hearing.result(row.parent) if row is not None and row.parent is not None else None
+        block = here.done.get(account, 0)
+        if row is None or parent is None or account in here.closed:
+            return None
+        if block * BLOCK_PAIRS >= here.pairs_each or block >= BLOCKS_MAX:
+            return None
+        seat: Seat = hearing.seats(row, ruling.account)[hardware_class][account]
+        place = (row.id, parent.id, row.source, parent.source, row.track, hardware_class)
+        transfer = hardware_class != row.hardware_class
+        return Task(*place, block, seeds(row.id, account, seat.value, block), seat.place, transfer)
+
+
+def facts_of(row: ResultRow) -> dict[str, str | float | None]:
+    """Return what a replication must agree with."""
+    facts: dict[str, str | float | None] = {"id": row.id, "parent": row.parent, "track": row.track}
+    return facts | {"metric": row.metric, "direction": row.direction, "clock": row.clock, "budget_s": row.budget_s}
+
+
+def _author(hearing: Hearing, row: ResultRow, *, official: bool = True) -> str | None:
+    """Return the account of a result's author, None where the result does not count or is not official."""
+    if official and FLAGS_AGAINST & set(row.flags):
+        return None
+    if official:
+        return hearing.vouched_for(row.author, row.seq, row.created_ms)
+    return hearing.account_of(row.author, row.seq)
+
+
+def _prior(hearing: Hearing, result: str) -> float:
+    """Return the noise of a run that the track of a drawn result states."""
+    return max((draw.noise_sd for draw in hearing.draws(result)), default=1.0)
+
+
+def _claimed(hearing: Hearing, row: ResultRow) -> float | None:
+    """Return the gain that the author measured, None where parent and child were measured in different classes."""
+    parent = hearing.result(row.parent) if row.parent is not None else None
+    if parent is None or parent.value is None or row.value is None or parent.hardware_class != row.hardware_class:
+        return None
+    return parent.value - row.value if row.direction == "min" else row.value - parent.value
+
+
+def _figures(number: float) -> float:
+    """Return a number to three figures, so that each new calibration does not change every verdict a little."""
+    return float(f"{number:.3g}")

@@ -60,13 +60,13 @@ class Trials:
         )
         return [key.hex() for (key,) in rows]
 
-    def by(self, author: str, kind: str) -> list[Record]:
-        """Returns an author's records of a trial kind that count, in order of number and id."""
-        return self._read(
-            "r.author = (SELECT no FROM names WHERE name = ?) AND a.kind = (SELECT no FROM names WHERE name = ?)",
-            author,
-            kind,
+    def by(self, author: str, kind: str, after_seq: int = 0) -> list[Record]:
+        """Returns an author's records of a trial kind that count, those after a number, in order of number and id."""
+        where = (
+            "r.author = (SELECT no FROM names WHERE name = ?) AND a.kind = (SELECT no FROM names WHERE name = ?)"
+            " AND r.seq > ?"
         )
+        return self._read(where, author, kind, after_seq)
 
     def listed(self) -> list[str]:
         """Returns the ids of results that any verifier has ever listed, whether they are here or not, in order."""
@@ -86,13 +86,17 @@ class Trials:
         rows = self._database.rows("SELECT r.id, v.said FROM verdicts v JOIN records r ON r.no = v.no ORDER BY r.id")
         return [(key.hex(), str(said)) for key, said in rows]
 
+    def waiting(self) -> bool:
+        """Returns whether anything is to be judged; `settle` says so too, but to call it one needs a judge."""
+        return self._database.row("SELECT 1 FROM stale LIMIT 1") is not None
+
     def settle(self, judge: Callable[[Sequence[str]], Iterable[Said]]) -> int:
         """Has everything judged that is on the list, and keeps the answers; returns how many were kept.
 
         `judge` is given ids of results, tracks or insights and answers for results, for more of them if it likes.
         """
         kept = 0
-        while self._database.row("SELECT 1 FROM stale LIMIT 1") is not None:
+        while self.waiting():
             with self._changing():
                 rows = self._database.rows("SELECT target FROM stale ORDER BY target LIMIT ?", (JUDGED_AT_ONCE,))
                 found = list(judge([target.hex() for (target,) in rows]))
@@ -104,7 +108,7 @@ class Trials:
             kept += len(found)
         return kept
 
-    def _read(self, where: str, *values: bytes | str) -> list[Record]:
+    def _read(self, where: str, *values: bytes | str | int) -> list[Record]:
         rows = self._database.rows(
             "SELECT DISTINCT n.name, r.seq, r.id, plain(r.raw, r.form) FROM about a JOIN records r ON r.no = a.no"
             " JOIN names n ON n.no = r.author LEFT JOIN frozen f ON f.author = r.author"

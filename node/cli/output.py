@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ensue.errors import UnknownId
+from ensue.errors import DiskFull, UnknownId
 from node import text
 from node.home import Home, default_home, open_replica
 
 if TYPE_CHECKING:
     from ensue.store import ResultRow, Store
+    from verify.trust import Judge
 
 COLOURS = {"kept": "green", "discarded": "yellow", "crashed": "red", "timed_out": "red", "refused": "magenta"}
 MARKS = {"kept": "●", "discarded": "○", "crashed": "✕", "timed_out": "✕", "refused": "✕"}
@@ -93,10 +94,29 @@ def rows(
 
 @contextmanager
 def replica() -> Iterator[tuple[Home, Store]]:
-    """Yield the home and its open replica; raise UserError where no node was founded yet."""
+    """Yield the home and its open replica, its verdicts up to date; raise UserError where no node was founded yet."""
     home = default_home()
     with open_replica(home) as store:
+        if store.trials.waiting():
+            try:
+                judge(home, store).settle()
+            except DiskFull as error:
+                click.secho(f"verdicts on reruns are those of before: {error}", dim=True, err=True)
         yield home, store
+
+
+def judge(home: Home, store: Store) -> Judge:
+    """Return what judges the reruns of a replica, by the policy of its network."""
+    from verify.trust import Judge
+
+    return Judge(store, policy(home))
+
+
+def policy(home: Home) -> dict[str, Any]:
+    """Return what the founder of the network has laid down about trust and credit."""
+    from ensue.genesis import Genesis
+
+    return Genesis.load(home.genesis).policy
 
 
 def result(store: Store, identifier: str | None) -> ResultRow | None:

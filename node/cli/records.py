@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ensue.errors import UserError
-from node import names, text
-from node.cli import output, sources, tracks
+from node import credit, insights, levels, names, text
+from node import reruns as about
+from node.cli import output, reruns, sources, texts, tracks
 from node.cli.tree import family
 from node.names import Names
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from node.home import Home
 
 WINDOW_RECORDS = 1000
+CREDIT_DIGITS = 6
 ENDING_MIN = 4  # characters of a peer id that name its author
 
 
@@ -43,11 +46,11 @@ def show(id: str, as_source: bool, as_log: bool, in_json: bool) -> None:
                 _fetch_output(home, store, row)
             sources.print_source(store, row.log, in_json)
         elif in_json:
-            output.print_json(_document(store, found))
+            output.print_json(_document(home, store, found))
         elif row is not None:
             sources.print_result(store, row, tracks.call(home, row.track), also=_duplicates(store, row))
         else:
-            _print_record(store.get(found))
+            _print_record(store, store.get(found))
 
 
 def _fetch_output(home: Home, store: Store, row: ResultRow) -> None:
@@ -64,18 +67,59 @@ def _fetch_output(home: Home, store: Store, row: ResultRow) -> None:
         raise UserError(f"what {row.id[:10]} printed is not here, and could not be fetched: {error}") from None
 
 
-def _document(store: Store, identifier: str) -> dict[str, Any]:
+def _document(home: Home, store: Store, identifier: str) -> dict[str, Any]:
     """Return a record as JSON; a result has its promised fields at the top and its change beside them."""
     record = store.get(identifier)
     row = output.result(store, identifier)
     if row is None:
-        return _envelope(record) | {"body": record.body}
+        more = _votes(store, record) if record.kind == "insight" else {}
+        return _envelope(record) | {"body": record.body} | more
+    ruling = levels.ruling_of(store, row.id)
     more = {
+        "why": levels.words(store, row),
+        "reruns": about.document(store, row.id, ruling),
+        "credit": credit_json(credit.credit(store, output.policy(home), row, ruling)),
         "change": record.body.get("change", []),
         "expectation": sources.expectation(store, row),
         "duplicates": [other.id for other in _duplicates(store, row)],
     }
     return output.result_json(row) | _envelope(record) | more
+
+
+def _votes(store: Store, record: Record) -> dict[str, Any]:
+    """Return who has assessed a lesson, as JSON."""
+    found = insights.votes(store, record.id)
+    told = [
+        {
+            "id": vote.record.id,
+            "account": vote.account,
+            "says": vote.says,
+            "evidence": vote.record.body["evidence"],
+            "text": vote.record.body.get("text", ""),
+            "counts": vote.why is None,
+            "why": vote.why,
+        }
+        for vote in found.all
+    ]
+    counts = {"confirmed_by": found.count(insights.CONFIRMS), "contradicted_by": found.count(insights.CONTRADICTS)}
+    return counts | {"assessments": told}
+
+
+def credit_json(found: credit.Credit | None) -> dict[str, Any] | None:
+    """Return how a gain is shared as JSON: in whole units, of which a billion are one of the metric's unit."""
+    if found is None:
+        return None
+    parts = [
+        {
+            "account": part.account,
+            "role": part.role,
+            "generation": part.generation,
+            "result": part.result,
+            "units": part.units,
+        }
+        for part in found.parts
+    ]
+    return {"gain_units": found.units, "accounts": found.accounts(), "parts": parts}
 
 
 def _duplicates(store: Store, row: ResultRow) -> list[ResultRow]:
@@ -95,7 +139,7 @@ def _envelope(record: Record) -> dict[str, Any]:
     }
 
 
-def _print_record(record: Record) -> None:
+def _print_record(store: Store, record: Record) -> None:
     click.secho(f"{text.printable(record.kind)}  {summary(record)}", bold=True)
     pairs = [
         ("id", record.id),
@@ -103,10 +147,30 @@ def _print_record(record: Record) -> None:
         ("number", f"{record.seq} of its author"),
         ("when", f"{text.clock(record.time_ms)} by its author's clock"),
     ]
+    output.facts([*pairs, *_facts(store, record)])
+
+
+def _facts(store: Store, record: Record) -> list[tuple[str, str]]:
+    """Return what a record says beside its envelope, in its own words where its kind has none of its own here."""
+    if record.kind in reruns.KINDS and _fits(record):
+        return reruns.facts(store, record)
+    pairs = []
     for name, value in record.body.items():
         words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         pairs.append((text.printable(name, 24), text.block(words)))
-    output.facts(pairs)
+    return pairs + (texts.standing_facts(store, record) if record.kind == "insight" else [])
+
+
+def _fits(record: Record) -> bool:
+    """Return whether a record keeps the rules of its kind; one that came before its kind was known here may not."""
+    from ensue.errors import InvalidBody
+    from ensue.kinds import parse_body
+
+    try:
+        parse_body(record.kind, record.body)
+    except InvalidBody:
+        return False
+    return True
 
 
 @click.command(short_help="Compare the scripts of two results.")
@@ -210,6 +274,9 @@ def summary(record: Record) -> str:
         return text.printable(f"{body.get('description')}{expected}")
     if record.kind == "retraction":
         return text.printable(f"{str(body.get('target'))[:10]}: {body.get('reason')}")
+    if record.kind in reruns.KINDS:
+        with suppress(KeyError, TypeError, ValueError, AttributeError):  # it came before its kind was known here
+            return text.printable(reruns.summary(record))
     if record.kind in ("delegation", "revocation", "credential", "verifier", "quorum"):
         return text.printable(_of_people(record.kind, body))
     return text.printable(str(body.get("text", "")))
@@ -233,18 +300,49 @@ def _of_people(kind: str, body: Mapping[str, Any]) -> str:
 @click.argument("id")
 @output.as_json
 def lineage(id: str, in_json: bool) -> None:
-    """Draw the line from the beginning to ID, and everything that was tried on top of it."""
-    with output.replica() as (_, store):
+    """Draw the line from the beginning to ID, what was tried on top of it, and who its confirmed gain is owed to."""
+    with output.replica() as (home, store):
         row = store.result(store.resolve(id, kinds=["result"]))
         ancestors, descendants = store.lineage(row.id)
+        owed = credit.credit(store, output.policy(home), row, levels.ruling_of(store, row.id))
         if in_json:
             output.print_json(
                 {
                     "result": output.result_json(row),
                     "ancestors": [output.result_json(found) for found in ancestors],
                     "descendants": [output.result_json(found) for found in descendants],
+                    "credit": credit_json(owed),
                 }
             )
             return
         for line in family(row, ancestors, descendants, output.columns()):
             click.echo(line)
+        if owed is not None:
+            _print_credit(owed)
+
+
+def _print_credit(owed: credit.Credit) -> None:
+    """Print how a gain is shared along the line, and what each account gets of it."""
+    output.title(f"\ncredit for a confirmed gain of {text.number(credit.amount(owed.units), CREDIT_DIGITS)}")
+    cells = [
+        [
+            text.number(credit.amount(part.units), CREDIT_DIGITS),
+            names.account(part.account),
+            part.role,
+            text.NONE if part.result is None else text.short(part.result),
+            _generation(part),
+        ]
+        for part in owed.parts
+    ]
+    output.rows(["credit", "account", "as", "of", "how near"], cells, "><<<<")
+    whole = (
+        f"{names.account(name)} {text.number(credit.amount(units), CREDIT_DIGITS)}"
+        for name, units in owed.accounts().items()
+    )
+    click.echo(f"together: {', '.join(whole)}")
+
+
+def _generation(part: credit.Part) -> str:
+    if part.role == credit.REPLICATOR:
+        return "reran it"
+    return "itself" if part.generation == 0 else f"{text.plural(part.generation, 'generation')} before"

@@ -17,7 +17,7 @@ import click
 
 from ensue.errors import UnknownId, UserError
 from node import levels, text
-from node.cli import output
+from node.cli import output, reruns
 from node.names import Names
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ def print_result(
         ("when", f"{text.clock(row.created_ms)} by its author's clock, here {text.clock(row.received_ms)}"),
         ("script", f"{row.source[:10]}, {text.size(row.source_bytes)}" + _more(here, row, "--source")),
     ]
+    if here:
+        pairs += reruns.of_result(store, row, called)
     if also:
         pairs.append(("also run by", "\n".join(_run_again(other, called) for other in also)))
     if row.log:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node import text
+from node import insights, names, text
 from node.cli import output
 from node.names import Names
 
 if TYPE_CHECKING:
+    from ensue.record import Record
     from ensue.store import HypothesisRow, InsightRow, Store
-
-DAY_MS = 86_400_000
 
 
 def list_hypotheses(store: Store, track: str, limit: int, in_json: bool) -> None:
@@ -50,8 +49,9 @@ def list_insights(store: Store, track: str, limit: int, in_json: bool) -> None:
     """Print the newest lessons of a track in order of arrival, with what carries them."""
     lessons = store.insights(track, limit=limit)
     now_ms = time.time_ns() // 1_000_000
+    voted = {lesson.id: insights.votes(store, lesson.id) for lesson in lessons}
     if in_json:
-        output.print_json([asdict(lesson) | {"expired": expired(lesson, now_ms)} for lesson in lessons])
+        output.print_json([asdict(lesson) | _document(lesson, voted[lesson.id], now_ms) for lesson in lessons])
         return
     if not lessons:
         click.echo("No lessons yet: `autoresearch insight WORDS --evidence ID` publishes the first.")
@@ -63,7 +63,7 @@ def list_insights(store: Store, track: str, limit: int, in_json: bool) -> None:
             called.who(lesson.agent, lesson.author),
             text.plural(len(lesson.evidence), "result"),
             text.printable(lesson.scope, 24) or text.NONE,
-            standing(lesson, now_ms),
+            standing(lesson, voted[lesson.id], now_ms),
             text.printable(lesson.text),
         ]
         for lesson in lessons
@@ -71,13 +71,39 @@ def list_insights(store: Store, track: str, limit: int, in_json: bool) -> None:
     output.rows(["id", "by", "evidence", "scope", "standing", "lesson"], cells, "<<><<<", spare=["by", "scope"])
 
 
-def expired(lesson: InsightRow, now_ms: int) -> bool:
-    """Return whether the days that a lesson was to hold for have passed since it came here."""
-    return lesson.valid_days is not None and now_ms > lesson.received_ms + lesson.valid_days * DAY_MS
+def _document(lesson: InsightRow, found: insights.Votes, now_ms: int) -> dict[str, object]:
+    return {
+        "expired": insights.expired(lesson, now_ms),
+        "confirmed_by": found.count(insights.CONFIRMS),
+        "contradicted_by": found.count(insights.CONTRADICTS),
+    }
 
 
-def standing(lesson: InsightRow, now_ms: int) -> str:
-    """Return in a few words whether a lesson still counts."""
+def standing(lesson: InsightRow, found: insights.Votes, now_ms: int) -> str:
+    """Return in a few words whether a lesson still counts, and what others say."""
     if lesson.flags:
         return ", ".join(lesson.flags)
-    return "expired" if expired(lesson, now_ms) else "stands"
+    said = [word for word in (found.words(), "expired" if insights.expired(lesson, now_ms) else "") if word]
+    return ", ".join(said) or "stands"
+
+
+def standing_facts(store: Store, record: Record) -> list[tuple[str, str]]:
+    """Return what others say about a lesson, and until when it is to hold, for `show`."""
+    found = insights.votes(store, record.id)
+    facts = [("standing", found.words() or "nobody else has assessed it")]
+    days = record.body.get("valid_days")
+    if isinstance(days, int):
+        ends_ms = store.received_ms(record.id) + days * insights.DAY_MS
+        over = time.time_ns() // 1_000_000 > ends_ms
+        facts.append(("expired" if over else "holds until", text.clock(ends_ms)))
+    lines = [
+        f"{vote.says}  {text.short(vote.record.id)}  {_who(vote)}"
+        + (f"  not counted: {vote.why}" if vote.why else "")
+        + (f"  {text.printable(vote.record.body['text'], 60)}" if vote.record.body.get("text") else "")
+        for vote in found.all
+    ]
+    return [*facts, *([("assessed", "\n".join(lines))] if lines else [])]
+
+
+def _who(vote: insights.Vote) -> str:
+    return names.account(vote.account) if vote.account is not None else names.key(vote.record.author)

@@ -6,35 +6,31 @@ sandboxes die with the thread that started them. What it knows it shows through 
 """
 
 import contextlib
-import errno
 import secrets
-import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from ensue.errors import DiskFull, ExperimentError
 from ensue.kinds import Retraction
 from ensue.record import Record
 from ensue.store import Blob, ResultRow
 from experiments import runner
-from experiments.sandbox import remove_tree
 from node import bodies, journal
 from node.bench import Bench
 from node.control import Control
+from node.duties import Duties
 from node.finish import head_and_tail, verdict_words
+from node.measuring import clear
+from node.patience import Patience
 from node.report import Report
 from node.think import Memory, Plan, Wait
 from node.turns import Turns
 from node.view import Standing, Trying, View
 from verify.evidence import Verdict, judge
+from verify.trust import Judge
 
-DISK_RETRY_S = 1.0
 SEED_BITS = 31
 FAILURES_IN_A_ROW_MAX = 10
-
-Kept = TypeVar("Kept")
 
 
 class Agent:
@@ -51,6 +47,10 @@ class Agent:
             own=bench.identity.peer_id,
         )
         self._turns = Turns(bench.store)
+        self._patience = Patience(bench.runs, bench.settings.disk_free_bytes, control, self._report.waiting)
+        self._persist = self._patience.persist
+        trust = Judge(bench.store, bench.policy)
+        self._duties = Duties(bench, trust, control, self._patience, self._report, view.note)
         self._lost: Record | None = None  # another node's claim that counts more than that of the run in progress
         self._mark = time.monotonic()
 
@@ -59,15 +59,21 @@ class Agent:
     def run(self) -> None:
         """Research until stopped or until the quota is reached; `recover` comes first."""
         quota, failures = self.bench.shared.quota, 0
+        if self._patience.until_allowed():
+            self._duties.enrol()
         while not self._control.stopping and not quota.over:
-            if not self._wait_until_allowed():
+            if not self._patience.until_allowed():
                 break
+            if self._duties.turn():
+                self._mark = time.monotonic()
+                continue
             with quota.one() as free:
                 row = self._one() if free else None
             if not free:
                 self._wait("the other devices are at the last experiments")
             if row is None:
                 continue
+            self._duties.researched(row.wall_s)
             failures = failures + 1 if row.status == "crashed" else 0
             if failures >= FAILURES_IN_A_ROW_MAX:
                 raise ExperimentError(
@@ -88,9 +94,12 @@ class Agent:
             else:
                 self._abandon(entry, "the node stopped while it was running")
         self._withdraw_forgotten()
+        self._duties.recover()
+        going_on = self._duties.folders()
         if self.bench.runs.is_dir():
             for left in self.bench.runs.iterdir():
-                _clear(left)
+                if str(left) not in going_on:
+                    clear(left)
 
     def _one(self) -> ResultRow | None:
         """Do one experiment; return its result, or None if it was abandoned."""
@@ -99,11 +108,7 @@ class Agent:
         if isinstance(plan, Wait):
             self._wait(plan.reason)
             return None
-        parent_value = plan.parent.value if plan.parent else None
-        proposal = plan.proposal
-        self._report.trying(
-            Trying(self._next_number(), proposal.description, proposal.why, parent_value, proposal.mean, proposal.sd)
-        )
+        self._report.trying(self._words(plan))
         with self.bench.shared.claiming:
             if self._tried_meanwhile(plan.experiment):
                 return None
@@ -119,6 +124,18 @@ class Agent:
         # Written before scoring: a crash from here on costs the scoring, never the training.
         self._persist(lambda: self.bench.store.local_set(journal.key(self._device), entry.model_dump_json()))
         return self._score_and_sign(entry, trained)
+
+    def _words(self, plan: Plan) -> Trying:
+        """Return what is said of a plan, with what it builds on and how well that is established."""
+        parent, proposal = plan.parent, plan.proposal
+        base = ""
+        if parent is not None:
+            best = self._memory.best()
+            name = "best" if best is not None and best.id == parent.id else "result"
+            base = f"building on the {parent.level} {name} {parent.id[:10]}"
+        expected = (proposal.mean, proposal.sd)
+        value = parent.value if parent else None
+        return Trying(self._next_number(), proposal.description, proposal.why, value, *expected, base)
 
     def _tried_meanwhile(self, experiment: str) -> bool:
         """Return whether another device of this node tries an experiment, or has, since this one began to think."""
@@ -186,7 +203,7 @@ class Agent:
 
         def attempt() -> runner.Trained:
             run_dir = Path(entry.run_dir)
-            _clear(run_dir)
+            clear(run_dir)
             run_dir.mkdir(parents=True)
             return runner.train(
                 source,
@@ -233,7 +250,7 @@ class Agent:
             return None
         if row.status == "kept" and entry.commit is not None:
             bench.workspace.advance(entry.commit)
-        _clear(Path(entry.run_dir))
+        clear(Path(entry.run_dir))
         bench.shared.quota.count()
         self._view.finished(row, verdict_words(row, verdict, entry), self.standing())
         self._report.phase("between experiments")
@@ -273,7 +290,7 @@ class Agent:
             "log": blobs[0].sha256 if blobs else None,
             "source_bytes": len(source),
         }
-        wall_s = time.monotonic() - self._mark
+        wall_s = time.monotonic() - max(self._mark, self._patience.over_at)
         measured_s = trained.setup_s + trained.train_wall_s + outcome.score_s
         # A run that was trained before a crash has its training outside this process's stop watch.
         times = {"wall_s": max(wall_s, measured_s), "overhead_s": max(0.0, wall_s - measured_s)}
@@ -291,7 +308,7 @@ class Agent:
         body = Retraction(target=entry.claim, reason=f"abandoned: {why}")
         with contextlib.suppress(DiskFull):  # then the next start does it
             bench.store.append(bench.identity, "retraction", body, local={journal.key(self._device): None})
-        _clear(Path(entry.run_dir))
+        clear(Path(entry.run_dir))
         self._view.note(f"abandoned: {entry.description} ({why})")
 
     def _withdraw_forgotten(self) -> None:
@@ -307,59 +324,11 @@ class Agent:
 
     # ------------------------------------------------------------------ waiting
 
-    def _wait_until_allowed(self) -> bool:
-        """Wait out a pause or closed hours; return False if the loop should end instead."""
-        waited = False
-        while not self._control.stopping and (reason := self._control.waiting() or self._disk_short()):
-            self._view.waiting(reason)
-            self._report.tell(phase=reason)
-            self._control.sleep(1.0)
-            waited = True
-        self._view.waiting(None)
-        if waited:
-            self._mark = time.monotonic()
-        return not self._control.stopping
-
     def _wait(self, reason: str) -> None:
-        """Let others find out what is needed first."""
-        self._view.waiting(reason)
-        self._report.tell(phase=reason)
-        self._control.sleep(1.0)
-        self._view.waiting(None)
-        self._mark = time.monotonic()
-
-    def _disk_short(self) -> str | None:
-        """Return why no run should begin if the disk has less room than its owner wants left free."""
-        bench = self.bench
-        free = shutil.disk_usage(bench.runs.parent).free
-        if free >= bench.settings.disk_free_bytes:
-            return None
-        wanted = bench.settings.disk_free_bytes >> 20
-        return f"{free >> 20} MiB free on the disk and {wanted} are to stay free: make room, the node goes on by itself"
-
-    def _persist(self, step: Callable[[], Kept]) -> Kept | None:
-        """Do a step that writes to the disk, again and again while the disk is full; None if a stop came first."""
-        said: str | None = None
-        while True:
-            try:
-                done = step()
-            except DiskFull as error:
-                reason = str(error)
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                where = error.filename or self.bench.runs
-                reason = f"the disk is full ({where}): make room, the node goes on by itself"
-            else:
-                if said is not None:
-                    self._view.waiting(None)
-                return done
-            if reason != said:
-                self._view.waiting(reason)
-                said = reason
-            self._control.sleep(DISK_RETRY_S)
-            if self._control.stopping:
-                return None
+        """Let others find out what is needed first; that time is time of research."""
+        began = time.monotonic()
+        self._patience.a_moment(reason)
+        self._duties.researched(time.monotonic() - began, experiments=0)
 
     @property
     def _device(self) -> str:
@@ -378,9 +347,3 @@ class Agent:
             experiments=stats.results,
             kept=stats.by_status.get("kept", 0),
         )
-
-
-def _clear(folder: Path) -> None:
-    """Delete what a run left; what cannot be deleted now is tried again at the next start."""
-    with contextlib.suppress(OSError):
-        remove_tree(folder)

@@ -4,6 +4,7 @@ Left out: opening it (research), and the loop (agent).
 """
 
 import threading
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,9 +31,9 @@ class Shared:
     """Held by the one that claims, so that no two claim one experiment."""
 
 
-@dataclass(frozen=True)
-class Bench:
-    """What a device's loop works with; fixed for one start."""
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where scripts are run and what comes of it is signed; fixed for one start. Enough for reruns."""
 
     settings: Settings
     name: str
@@ -42,8 +43,16 @@ class Bench:
     data: TrackData
     hardware: Hardware
     level: Level
-    workspace: Workspace
-    proposer: Proposer
     runs: Path
     """Folder for the runs of this device alone."""
+    policy: Mapping[str, object] = field(default_factory=dict)
+    """What the network was founded with."""
     shared: Shared = field(default_factory=Shared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench(Place):
+    """What a device's loop works with."""
+
+    workspace: Workspace
+    proposer: Proposer

@@ -9,11 +9,14 @@ from typing import Any
 
 from ensue.body import AGENT_CHARS_MAX, DESCRIPTION_CHARS_MAX, REASON_CHARS_MAX
 from ensue.kinds import Change, Claim, Expectation, Result
+from ensue.trials import Calibration, Duty, Replication, Rerun, RerunPair
 from experiments.device import Hardware
 from experiments.runner import Outcome, Trained
 from experiments.track import Track
-from node.journal import Entry
+from node.bench import Place
+from node.journal import Block, Entry, Series
 from node.think import Plan
+from verify.ruling import Task
 
 CONTENDED_BELOW = 0.85  # share of the promised processors that a run must have had not to count as contended
 
@@ -97,6 +100,78 @@ def result(
         checks=outcome.checks,
         agent=entry.agent,
         proposer=entry.proposer,
+    )
+
+
+def duty(task: Task) -> Duty:
+    """Return the word that a block will be run."""
+    return Duty(
+        track=task.track,
+        result=task.result,
+        parent=task.parent,
+        hardware_class=task.hardware_class,
+        block=task.block,
+    )
+
+
+def rerun(trained: Trained, outcome: Outcome) -> Rerun:
+    """Return one run of a block."""
+    measured = outcome.value is not None
+    share = trained.cpu_share
+    return Rerun.model_validate(
+        {
+            "status": "measured" if measured else outcome.status,
+            "value": outcome.value,
+            "holdout": outcome.holdout if measured else None,
+            "train_wall_s": trained.train_wall_s,
+            "cpu_s": trained.cpu_s,
+            "cpu_share": share,
+            "contended": share is not None and share < CONTENDED_BELOW,
+            "reason": None if measured else cut(outcome.reason or "no reason given", REASON_CHARS_MAX),
+        }
+    )
+
+
+def replication(block: Block, place: Place) -> Replication:
+    """Return what a duty came to, from a block whose four runs are over."""
+    track, hardware = place.track, place.hardware
+    parent_0, child_0, child_1, parent_1 = (Rerun.model_validate(run) for run in block.runs)
+    return Replication(
+        duty=block.duty,
+        track=block.track,
+        result=block.result,
+        parent=block.parent,
+        block=block.block,
+        metric=track.metric,
+        direction=track.direction,
+        clock=track.clock,
+        budget_s=track.budget_s,
+        pairs=[
+            RerunPair(seed=block.seeds[0], child_first=False, parent=parent_0, child=child_0),
+            RerunPair(seed=block.seeds[1], child_first=True, parent=parent_1, child=child_1),
+        ],
+        hardware_class=hardware.hardware_class,
+        device=hardware.device,
+        sandbox=place.level.label,
+        software=hardware.software,
+        agent=cut(place.name, AGENT_CHARS_MAX),
+    )
+
+
+def calibration(place: Place, source_sha256: str, series: Series | None, *, available: bool) -> Calibration:
+    """Return what this machine measured in a series of runs, or without one only whether it may be drawn."""
+    timed = series is not None and series.tokens > 0 and series.budget_used_s > 0
+    return Calibration(
+        track=place.track.id,
+        hardware_class=place.hardware.hardware_class,
+        device=place.hardware.device,
+        source=source_sha256,
+        seeds=series.seeds if series else [],
+        values=series.values if series else [],
+        tokens_per_s=series.tokens / series.budget_used_s if series and timed else None,
+        available=available,
+        software=place.hardware.software,
+        agent=cut(place.name, AGENT_CHARS_MAX),
     )
 
 

@@ -13,38 +13,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from ensue.errors import AutoresearchError, LogInDoubt, TrackError
-from node import lock, machine, settings, text
+from ensue.errors import AutoresearchError, TrackError
+from node import homecheck, machine, settings, text
 from node.home import Home, open_replica
+from node.homecheck import Check, Verdict
 
 if TYPE_CHECKING:
     from experiments.track import Track
     from node.settings import Settings
 
-Verdict = Literal["ok", "note", "warn", "fail"]
-
 DISK_SPARE_BYTES = 1 << 30  # what the data and a few hundred experiments take
 LOAD_SHARE_MAX = 0.5
 YEAR_2024_S = 1_704_067_200
-CHECKED_RECORDS_MAX = 3_000  # a larger replica is left to `rebuild --check`
-BACKUP_KEY = "key back-up"
-VERIFIED = "verified"
 FIX_SANDBOX = "install bubblewrap (apt install bubblewrap)"
 GIT_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the verdict; `fix` says what to do unless all is well."""
-
-    name: str
-    verdict: Verdict
-    found: str
-    fix: str = ""
 
 
 def examine(home: Home, *, quick: bool = False) -> Iterator[Check]:
@@ -59,10 +44,10 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Check]:
         yield Check("settings", "ok", f"{home.settings}" if home.settings.exists() else "all at their defaults")
     yield _home(home)
     yield _disk(home, chosen)
-    yield from _key(home)
-    yield _replica(home)
-    yield _own_log(home)
-    yield from _person(home)
+    yield from homecheck.key(home)
+    yield homecheck.replica(home)
+    yield homecheck.own_log(home)
+    yield from homecheck.person(home)
     track, check = _track(home, chosen)
     yield check
     if track is not None:
@@ -73,8 +58,8 @@ def examine(home: Home, *, quick: bool = False) -> Iterator[Check]:
     if not quick:
         yield from _devices(home, chosen, track)
     yield _clock(home)
-    yield from _state(home, chosen)
-    yield _reachability(home, chosen)
+    yield from homecheck.state(home, chosen)
+    yield homecheck.reachability(home, chosen)
 
 
 def worst(checks: list[Check]) -> Verdict:
@@ -123,128 +108,6 @@ def _disk(home: Home, chosen: Settings) -> Check:
     if free < chosen.disk_free_bytes + DISK_SPARE_BYTES:
         return Check("disk", "warn", f"{text.size(free)} free", "make room: about 1 GiB is comfortable")
     return Check("disk", "ok", f"{text.size(free)} free")
-
-
-def _key(home: Home) -> Iterator[Check]:
-    from ensue.identity import Identity
-
-    if not home.key.exists():
-        yield Check("key", "ok", "none yet: made at the first `autoresearch join`")
-        return
-    try:
-        identity = Identity.load(home.key)
-    except AutoresearchError as error:
-        yield Check("key", "fail", str(error), "put the back-up of the key in its place, with mode 600")
-        return
-    yield Check("key", "ok", f"{identity.peer_id}, mode 600")
-
-
-def _person(home: Home) -> Iterator[Check]:
-    """Say whether the account could be brought back, and whether what is published is official."""
-    from ensue.identity import Identity
-    from node import standing
-
-    if not home.founded or not home.key.exists():
-        yield Check(VERIFIED, "note", "not before the first `autoresearch join`")
-        return
-    try:
-        with open_replica(home) as store:
-            found = standing.read(home, store, Identity.load(home.key).peer_id)
-            copied = store.local_get(BACKUP_KEY)
-    except AutoresearchError as error:
-        yield Check(VERIFIED, "note", f"unknown: {error}")
-        return
-    if found.account is None:
-        verdict: Verdict = "warn" if copied is None else "ok"
-        where = "the node's key is in one place only" if copied is None else f"the node's key: {text.printable(copied)}"
-        fix = "autoresearch join makes an account, which outlives this key; or autoresearch doctor --backup-key FILE"
-        yield Check(BACKUP_KEY, verdict, where, fix if copied is None else "")
-    elif found.saved is None:
-        fix = "autoresearch keys backup shows its 24 words; without them the account is lost with this disk"
-        yield Check(BACKUP_KEY, "warn", "the account's key is in one place only", fix)
-    else:
-        more = f"; the node's key {text.printable(copied)}" if copied else ""
-        yield Check(BACKUP_KEY, "ok", f"the account's key {found.saved.words}{more}")
-    now_ms = standing.now_ms()
-    words = found.verified_words(now_ms)
-    if found.official and not found.due(now_ms):
-        yield Check(VERIFIED, "ok", words)
-    elif found.revoked_from is not None:
-        yield Check(VERIFIED, "warn", words, "autoresearch keys rotate")
-    elif found.trusted:
-        how = "autoresearch verify you@example.org; until then results stay at the level recorded"
-        yield Check(VERIFIED, "note", words, "autoresearch verify, with the same address" if found.official else how)
-    else:
-        yield Check(VERIFIED, "note", f"{words}, so results stay at the level recorded")
-
-
-def back_up_key(home: Home, target: Path) -> None:
-    """Copy the node's key to a new file that only its owner can read, and note when and where.
-
-    Raises UserError where there is no key or the file cannot be made.
-    """
-    from ensue.errors import UserError
-    from ensue.identity import Identity
-
-    with open_replica(home) as store:
-        Identity.load(home.key)
-        try:
-            handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(home.key.read_bytes())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise UserError(
-                f"{target} cannot be made ({error.strerror}): name a new file in a folder you own"
-            ) from error
-        store.local_set(BACKUP_KEY, f"{target.absolute()} on {text.clock(int(time.time() * 1000))}")
-
-
-def _replica(home: Home) -> Check:
-    if not home.founded:
-        return Check("replica", "ok", "none yet: founded at the first `autoresearch join`")
-    try:
-        with open_replica(home) as store:
-            count = store.count()
-            if count > CHECKED_RECORDS_MAX:
-                return Check("replica", "ok", f"{count:,} records; `autoresearch rebuild --check` proves the rest")
-            equal = store.rebuild(check=True).equal
-    except AutoresearchError as error:
-        return Check("replica", "fail", str(error), "restore the home from a back-up, or start with another home")
-    if not equal:
-        return Check("replica", "fail", "the live state is not what the records say", "autoresearch rebuild")
-    return Check("replica", "ok", f"{text.plural(count, 'record')}, the live state is what they say")
-
-
-def _own_log(home: Home) -> Check:
-    from ensue.identity import Identity
-
-    if not home.founded or not home.key.exists():
-        return Check("own log", "ok", "none yet")
-    try:
-        with open_replica(home) as store:
-            end = store.own_log.require(Identity.load(home.key).peer_id)
-    except LogInDoubt as error:
-        return Check("own log", "fail", str(error), "autoresearch doctor --restored, or begin a new log")
-    except AutoresearchError:
-        return Check("own log", "note", "unknown; what stands above says why")
-    if end.missing:
-        lost = f"goes on after number {end.seq}; {text.plural(end.missing, 'newer record')} of its own are not here"
-        return Check("own log", "warn", lost, "nothing: it is safe; peers that have them give them back")
-    return Check("own log", "ok", f"{text.plural(end.seq, 'record')} signed here, the next is number {end.seq + 1}")
-
-
-def confirm_own_log(home: Home) -> str:
-    """Take this home for the one that continues its key's log; return in words where the log goes on.
-
-    Raises UserError where there is no node, BadKeyFile, StoreError, and AlreadyRunning while the node runs.
-    """
-    from ensue.identity import Identity
-
-    with lock.NodeLock(home.lock), open_replica(home) as store:
-        end = store.own_log.confirm(Identity.load(home.key).peer_id)
-    return f"the log of this node goes on here, after number {end.seq}"
 
 
 def _track(home: Home, chosen: Settings) -> tuple[Track | None, Check]:
@@ -334,8 +197,32 @@ def _devices(home: Home, chosen: Settings, track: Track | None) -> Iterator[Chec
             found = machine.hardware(home, name, threads=threads)
             words = f"{found.device}: {text.printable(found.model)}, {found.gflops:,.0f} GFLOP/s in {found.dtype}"
             yield Check("device", "ok", f"{words}; class {found.hardware_class}")
+            if track is not None and home.founded and home.key.exists():
+                yield _speed(home, track, found.hardware_class)
     except AutoresearchError as error:
         yield Check("device", "fail", str(error), "mend its driver, or autoresearch config set device cpu")
+
+
+def _speed(home: Home, track: Track, hardware_class: str) -> Check:
+    """Say how fast this machine is on the track, and how much one run varies."""
+    from ensue.identity import Identity
+    from node import calibrating
+    from verify.trust import Judge
+
+    try:
+        own = Identity.load(home.key).peer_id
+        with open_replica(home) as store:
+            known = calibrating.known(store, own, track.id, hardware_class)
+            run_sd, _ = Judge(store).run_noise(track.id, hardware_class, track.noise_sd)
+    except AutoresearchError as error:
+        return Check("speed", "note", f"unknown: {error}")
+    noise = f"a run on {hardware_class} varies by {run_sd:.4f} by what all machines told"
+    if known.sd is None:
+        now = "a node finds out by the way; at once: autoresearch doctor --calibrate"
+        return Check("speed", "note", f"{track.name}: not measured here yet; {noise}", now)
+    speed = "" if known.tokens_per_s is None else f"{known.tokens_per_s:,.0f} tokens a second, "
+    here = f"{track.name}: {speed}{text.plural(known.runs, 'run')} here varied by {known.sd:.4f}"
+    return Check("speed", "ok", f"{here}; {noise}")
 
 
 def _clock(home: Home) -> Check:
@@ -358,39 +245,3 @@ def _clock(home: Home) -> Check:
             "clock", "warn", f"the clock says {text.clock(int(now_s * 1000))}", "set the time: records carry it"
         )
     return Check("clock", "ok", f"{text.clock(int(now_s * 1000))}; processor time is counted")
-
-
-def _state(home: Home, chosen: Settings) -> Iterator[Check]:
-    pid = lock.holder(home.lock)
-    paused = False
-    if home.founded:
-        try:
-            with open_replica(home) as store:
-                paused = store.local_get("control") == "pause"
-        except AutoresearchError:
-            paused = False  # the line on the memory says what is wrong
-    running = "stopped" if pid is None else f"running as process {pid}"
-    if paused:
-        yield Check("node", "warn", f"{running}, paused", "autoresearch resume")
-    else:
-        yield Check("node", "ok", running + (f", hours {chosen.hours}" if chosen.hours else ""))
-
-
-def _reachability(home: Home, chosen: Settings) -> Check:
-    """Say what the running node knows of its peers; a doctor opens no connections."""
-    if chosen.swarm == "off":
-        return Check("reachability", "note", "the setting swarm is off: this node works alone", "config unset swarm")
-    if not home.founded:
-        return Check("reachability", "note", "not known before the first `autoresearch join`")
-    from node.swarm import status
-
-    with open_replica(home) as store:
-        said = status.read(store)
-    if said is None or not said.running(time.time_ns() // 1_000_000):
-        return Check("reachability", "note", "not known while no node runs", "run this beside `autoresearch join`")
-    found = f"{text.plural(said.connected, 'peer')} connected; {said.why}"
-    if said.problem:
-        return Check("reachability", "warn", said.problem, "see swarm.log in the home")
-    if said.reachable == "no":
-        return Check("reachability", "note", found, "it works all the same; docs/how-to/join-others.md says what helps")
-    return Check("reachability", "ok" if said.reachable == "yes" or said.connected else "note", found)

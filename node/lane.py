@@ -78,10 +78,13 @@ class Lane:
     def _experiment(
         self, trying: Trying, clock: str, budget_s: float, width: int, *, whole: bool
     ) -> list[RenderableType]:
-        what = self._named(Text.assemble((f"#{trying.number} ", "dim"), (printable(trying.description), "bold")))
+        tag = "" if trying.number is None else f"#{trying.number} "
+        what = self._named(Text.assemble((tag, "dim"), (printable(trying.description), "bold")))
         if trying.mean is not None:
             what.append(f"   expecting {trying.mean:.4f} ± {trying.sd or 0.0:.4f}", style="cyan")
         parts: list[RenderableType] = [what]
+        if trying.base and whole:
+            parts.append(Text(printable(trying.base), style="dim"))
         if trying.why and whole:
             parts.append(Text(printable(trying.why), style="dim italic"))
         parts.append(self._bar(clock, budget_s, max(BAR_COLUMNS[0], min(BAR_COLUMNS[1], width - WORDS_COLUMNS))))

@@ -70,6 +70,11 @@ class LiveView:
         self._standing = standing
         self._own.finished()
 
+    def reran(self, text: str) -> None:
+        """Show what came of a rerun below the results."""
+        self._own.finished()
+        self.note(text)
+
     def waiting(self, reason: str | None) -> None:
         """Show why nothing runs."""
         self._own.waiting(reason)
@@ -162,3 +167,8 @@ class LaneView:
         """Add the result to the list of all."""
         self._lane.finished()
         self._whole.finished(row, verdict, standing)
+
+    def reran(self, text: str) -> None:
+        """Show what came of a rerun below the results of all."""
+        self._lane.finished()
+        self._whole.note(text)

@@ -36,6 +36,17 @@ class Report:
         self._view.trying(trying)
         self.tell(description=trying.description, number=trying.number, progress=None)
 
+    def reran(self, words: str) -> None:
+        """Say what came of a rerun or of a run of a calibration."""
+        self._view.reran(words)
+        self.phase("between experiments")
+
+    def waiting(self, reason: str | None) -> None:
+        """Say why nothing runs; None ends the wait."""
+        self._view.waiting(reason)
+        if reason is not None:
+            self.tell(phase=reason)
+
     def phase(self, name: str) -> None:
         """Say which phase began."""
         self._view.phase(name)

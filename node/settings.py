@@ -192,6 +192,12 @@ class Settings:
     ideas_share: float = _setting(
         0.5, "share", "the largest share of experiments that try people's hypotheses", _between(0.0, 1.0)
     )
+    replication_share: float = _setting(
+        0.2,
+        "share",
+        "the share of time given to rerunning others' results; 0: not available for it",
+        _between(0.0, 1.0),
+    )
 
 
 def own_name(chosen: Settings, peer_id: str) -> str:

@@ -38,14 +38,18 @@ class Facts:
 
 @dataclass(frozen=True)
 class Trying:
-    """The experiment in hand: what is tried, on what, why, and what is expected of it."""
+    """What is in hand: what is tried, on what, why, and what is expected of it.
 
-    number: int
+    `number` is None for a rerun, which is no experiment; `base` says in words what it builds on.
+    """
+
+    number: int | None
     description: str
     why: str
     parent_value: float | None
     mean: float | None
     sd: float | None
+    base: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,9 @@ class View(Protocol):
     def finished(self, row: ResultRow, verdict: str, standing: Standing) -> None:
         """A result was signed and stored; `verdict` says in words why it was kept or not."""
 
+    def reran(self, text: str) -> None:
+        """A rerun or a calibration run is over; `text` says what came of it."""
+
     def waiting(self, reason: str | None) -> None:
         """Nothing runs, for this reason; None ends the wait."""
 
@@ -129,7 +136,7 @@ class PlainView:
     def __init__(self, stream: TextIO | None = None, prefix: str = "") -> None:
         self._stream = stream or sys.stdout
         self._prefix = prefix
-        self._number = 0
+        self._tag = ""
         self._last_progress = 0.0
         self._waiting: str | None = None
 
@@ -156,17 +163,19 @@ class PlainView:
 
     def trying(self, trying: Trying) -> None:
         """Say what comes next and why."""
-        self._number = trying.number
+        self._tag = "rerun" if trying.number is None else f"#{trying.number}"
         expected = "" if trying.mean is None else f" · expecting {trying.mean:.4f} ± {trying.sd or 0.0:.4f}"
-        self._say(f"#{trying.number} {printable(trying.description)}{expected}")
+        self._say(f"{self._tag} {printable(trying.description)}{expected}")
+        if trying.base:
+            self._say(f"{self._tag} {printable(trying.base)}")
         if trying.why:
-            self._say(f"#{trying.number} why: {printable(trying.why)}")
+            self._say(f"{self._tag} why: {printable(trying.why)}")
 
     def phase(self, name: str) -> None:
         """Say which phase began."""
         self._last_progress = time.monotonic()
         if name in SAID_PHASES:
-            self._say(f"#{self._number} {name}")
+            self._say(f"{self._tag} {name}")
 
     def progress(self, moment: Moment) -> None:
         """Say now and then how far the training is."""
@@ -175,11 +184,15 @@ class PlainView:
         self._last_progress = time.monotonic()
         loss = "" if moment.loss is None else f" · loss {moment.loss:.3f}"
         speed = "" if moment.tokens_per_s is None else f" · {moment.tokens_per_s:,.0f} tokens/s"
-        self._say(f"#{self._number} {moment.fraction:.0%} · {moment.left_s:.0f} s of the budget left{loss}{speed}")
+        self._say(f"{self._tag} {moment.fraction:.0%} · {moment.left_s:.0f} s of the budget left{loss}{speed}")
 
     def finished(self, row: ResultRow, verdict: str, standing: Standing) -> None:
         """Say what came out."""
-        self._say(f"#{self._number} {outcome_words(row)} · {printable(verdict)} · {standing_words(standing)}")
+        self._say(f"{self._tag} {outcome_words(row)} · {printable(verdict)} · {standing_words(standing)}")
+
+    def reran(self, text: str) -> None:
+        """Say it."""
+        self._say(f"{self._tag} {printable(text)}")
 
     def waiting(self, reason: str | None) -> None:
         """Say once why nothing happens."""

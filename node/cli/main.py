@@ -26,6 +26,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "resume": ("node.cli.control:resume", "Let research go on after a pause."),
         "leave": ("node.cli.control:leave", "Say good-bye: send what waits, and end the node."),
         "run": ("node.cli.run:run", "Run one train.py as the agent would; publishes nothing."),
+        "replicate": ("node.cli.replicate:replicate", "Rerun a result here, and sign what was seen."),
         "prepare": ("node.cli.prepare:prepare", "Fetch and prepare the data of a track."),
     },
     "The collective memory": {

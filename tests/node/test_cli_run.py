@@ -155,7 +155,7 @@ def test_a_script_is_judged_against_the_best_of_the_memory(machine, tmp_path):
     assert document["status"] == "discarded"
     assert abs(document["judged"]["gain"]) < document["judged"]["threshold"]
     log = subprocess.run([*COMMAND, "log", "--json"], env=environ, check=True, capture_output=True, timeout=60)
-    assert [record["kind"] for record in json.loads(log.stdout)] == ["delegation", "claim", "result"]
+    assert [record["kind"] for record in json.loads(log.stdout)] == ["delegation", "calibration", "claim", "result"]
 
 
 def test_what_a_killed_run_left_is_cleared_away(machine):

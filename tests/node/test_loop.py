@@ -146,7 +146,7 @@ def test_one_interrupt_records_the_run_as_abandoned(patient: Node):
     process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130
     kinds = [record["kind"] for record in patient.records()]
-    assert kinds == ["delegation", "claim", "retraction"]
+    assert kinds == ["delegation", "calibration", "claim", "retraction"]
     assert survivors(patient.home) == []
     assert list((patient.home / "runs").iterdir()) == []
     # The experiment is free again: the next start takes the same one.

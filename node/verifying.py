@@ -18,6 +18,7 @@ from ensue.genesis import Genesis
 from ensue.identity import Identity
 from node.home import Home
 from node.lock import NodeLock
+from node.registering import registered
 from verify.key import KEY_NAME
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ def _served(home: Home, store: Store, listen: str, note: Callable[[str], None], 
     from verify.settings import load
 
     try:
-        with running(home, store, load(folder(home)), listen):
-            ended.wait()
+        with running(home, store, load(folder(home)), listen) as (service, _):
+            registered(home, store, service.identity, ended.wait)
     except AutoresearchError as error:
         note(f"the verifier of this home is not served: {error}")
 

@@ -48,7 +48,7 @@ class Judge:
     # Verdicts
 
     def settle(self) -> int:
-        """Bring every verdict up to date; return how many were found anew. Where nothing has changed it costs nothing."""
+        """Bring every verdict up to date; return how many were found anew. Cheap where nothing has changed."""
         return self._store.trials.settle(self._judge)
 
     def ruling(self, result: str) -> Ruling | None:
@@ -86,9 +86,10 @@ class Judge:
         for target in targets:
             row = hearing.result(target)
             if row is not None:
-                found.add(target)
-                duties = self._store.trials.about(target, "duty")
-                found.update(one.body["result"] for one in duties if one.body["parent"] == target)
+                trials = self._store.trials
+                duties = [*trials.about(target, "duty"), *trials.about(target, "replication")]
+                found.update(one.body["result"] for one in duties)  # its own and its children's
+                found.update([target] if trials.about(target, "listing") else [])
                 continue
             for said in self._store.trials.all_said() if hearing.machines(target) else ():
                 before = Ruling.read(said[1])
@@ -173,7 +174,7 @@ class Judge:
         given: Mapping[str, Seat],
         counted: Counted,
     ) -> tuple[ClassRuling, list[tuple[str, str]]]:
-        """Return what the pairs of one class say, and the replications of which pairs were left out, with the reason."""
+        """Return what the pairs of one class say, and which replications have pairs that were left out, and why."""
         run_sd, freedom = hearing.run_noise(row.track, name, _prior(hearing, row.id))
         run_sd = _figures(run_sd)
         pairs, sources = pairs_of(counted, given, run_sd)

@@ -47,6 +47,7 @@ def serve(**flags: str | None) -> None:
     into the folder HOME/verifier/mail without one. See docs/how-to/run-a-verifier.md.
     """
     from node import verifying
+    from node.registering import registered
     from verify.settings import load
 
     with output.replica() as (home, store):
@@ -70,7 +71,7 @@ def serve(**flags: str | None) -> None:
                     f"`autoresearch verifier propose --add {peer_id}`"
                 )
             sys.stdout.flush()
-            ended.wait()
+            registered(home, store, service.identity, ended.wait)
 
 
 def _log_to_stdout() -> None:

@@ -112,7 +112,7 @@ class Replication(Body):
 
 
 class Sealed(Body):
-    """A result that is to be tested, the noise of a run by its track, and the hash of what its verifier adds to the draw."""
+    """A result to be tested, the noise of a run by its track, and the hash of what its verifier adds to the draw."""
 
     result: Sha256
     noise_sd: Annotated[float, Field(gt=0)]

@@ -1,7 +1,7 @@
 """The registrar of a verifier in a home, at work while the verifier is served: tests are listed, draws are made.
 
-Left out: what is listed (verify.registrar). Rejected: a process of its own; it looks at the memory every few seconds and
-has nothing to do but sign now and then.
+Left out: what is listed (verify.registrar). Rejected: a process of its own; it looks at the memory every few seconds
+and has nothing to do but sign now and then.
 """
 
 from __future__ import annotations

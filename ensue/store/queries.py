@@ -30,7 +30,7 @@ RECORDED, OFFICIAL, CONFIRMED = LEVELS = "recorded", "official", "confirmed"
 """From the one that anybody has to the one that others have tested."""
 _BEYOND = 2**62  # every row number
 _DOUBT = (
-    "(SELECT max(1) FROM verdicts WHERE answer = 4) IS NOT NULL AND EXISTS(WITH RECURSIVE up(no) AS (SELECT x.parent"
+    "EXISTS(SELECT 1 FROM verdicts WHERE answer = 4) AND EXISTS(WITH RECURSIVE up(no) AS (SELECT x.parent"
     " UNION SELECT p.parent FROM up JOIN results p ON p.no = up.no WHERE p.parent IS NOT NULL)"
     " SELECT 1 FROM up JOIN verdicts v ON v.no = up.no WHERE v.answer = 4)"
 )

@@ -54,4 +54,4 @@ class TrialTables:
         self._database.run(_MARK + "SELECT target FROM about")
 
     def _any(self) -> bool:
-        return self._database.row("SELECT 1 FROM about LIMIT 1") is not None
+        return self._database.row("SELECT min(no) FROM about") != (None,)

@@ -178,8 +178,8 @@ def test_a_flipped_bit_of_a_packed_record_is_noticed(filled: Path, world: list[R
         assert store.rebuild(check=True).damaged == (world[-3].id,)
 
 
-SMALL = {"names", "meta", "local", "frozen", "dictionaries", "counts", "totals", "outbox"}
-"""Tables that may be walked: they do not grow with the records, or are what is asked for."""
+SMALL = {"up", "names", "meta", "local", "frozen", "dictionaries", "counts", "totals", "outbox"}
+"""Tables that may be walked: they do not grow with the records, or are what is asked for; `up` is a walk to the root."""
 
 
 def ask_everything(store: Store, world: list[Record]) -> None:

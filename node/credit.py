@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from ensue.errors import UnknownId
 from ensue.store.rows import FROZEN, REFUTED, RETRACTED, REVOKED, WORSE
 from node.void import Void
-from verify.credit import GENERATIONS_MAX, UNITS, Shares, Step, share_gain, total_credit, units_of
 
 if TYPE_CHECKING:
     from ensue.record import Record
     from ensue.store import ResultRow, Store
+    from verify.credit import Shares, Step
     from verify.ruling import Ruling
 
 PART_MAX = 1000
@@ -54,11 +54,15 @@ class Credit:
 
     def accounts(self) -> dict[str, int]:
         """Return what each account is owed, most first, then by name."""
+        from verify.credit import total_credit  # here and below: fractions take longer to import than a query takes
+
         return total_credit({part.account: part.units} for part in self.parts)
 
 
 def shares(policy: Mapping[str, object]) -> Shares:
     """Return how a network shares by the policy of its genesis; a part that is no sound integer is the usual one."""
+    from verify.credit import Shares
+
     usual = Shares()
 
     def part(name: str, least: int, most: int) -> int:
@@ -79,9 +83,11 @@ def credit(
     store: Store, policy: Mapping[str, object], row: ResultRow, ruling: Ruling | None, void: Void | None = None
 ) -> Credit | None:
     """Return how the gain of a result is shared; None unless it is confirmed and counts."""
-    void = void or Void(store)
     if row.level != "confirmed" or ruling is None or ruling.own is None or ruling.own.gain is None:
         return None
+    from verify.credit import Step, units_of
+
+    void = void or Void(store)
     ancestors, _ = store.lineage(row.id) if row.parent is not None else ([], [])
     steps: list[tuple[Step, str]] = []
     for one in (row, *_owed(ancestors)):
@@ -93,7 +99,8 @@ def credit(
         steps.append((Step(account, by if by != account else None), one.id))
     checkers = {name: pairs for name, pairs in ruling.counted.items() if steps and name != steps[0][0].author}
     units = units_of(max(0.0, ruling.own.gain))
-    return Credit(row.id, units, tuple(_parts(units, steps, checkers, shares(policy)))) if steps else None
+    parts = sorted(_parts(units, steps, checkers, shares(policy)), key=_order) if steps else []
+    return Credit(row.id, units, tuple(parts)) if parts else None
 
 
 def idea_of(store: Store, row: ResultRow, void: Void) -> Record | None:
@@ -112,6 +119,8 @@ def idea_of(store: Store, row: ResultRow, void: Void) -> Record | None:
 
 def totals(store: Store, policy: Mapping[str, object], track: str, rulings: Mapping[str, Ruling]) -> dict[str, int]:
     """Return the units that each account is owed for all confirmed results of a track, most first."""
+    from verify.credit import total_credit
+
     found: list[Credit] = []
     void = Void(store)
     for row in store.leaderboard(track, limit=CREDITED_MAX, level="confirmed"):
@@ -123,11 +132,15 @@ def totals(store: Store, policy: Mapping[str, object], track: str, rulings: Mapp
 
 def amount(units: int) -> float:
     """Return units of credit in the metric's unit."""
+    from verify.credit import UNITS
+
     return units / UNITS
 
 
 def _owed(ancestors: Iterable[ResultRow]) -> list[ResultRow]:
     """Return the ancestors that share: official ones with a parent of their own, nothing said against them."""
+    from verify.credit import GENERATIONS_MAX
+
     able = (
         row
         for row in ancestors
@@ -136,8 +149,14 @@ def _owed(ancestors: Iterable[ResultRow]) -> list[ResultRow]:
     return list(able)[:GENERATIONS_MAX]
 
 
+def _order(part: Part) -> tuple[bool, int, str, str]:
+    return part.role == REPLICATOR, part.generation, part.role, part.account
+
+
 def _parts(units: int, steps: list[tuple[Step, str]], checkers: Mapping[str, int], how: Shares) -> Iterable[Part]:
     """Yield the parts; each has a name of its own in the division, so that an account's several ones stay apart."""
+    from verify.credit import Step, share_gain
+
     lineage = []
     for generation, (step, _) in enumerate(steps):
         name = f"{generation:02d} "

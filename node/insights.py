@@ -77,7 +77,13 @@ def votes(store: Store, insight: str) -> Votes:
 
 def expired(lesson: InsightRow, now_ms: int) -> bool:
     """Return whether the days that a lesson was to hold for have passed since it came here."""
-    return lesson.valid_days is not None and now_ms > lesson.received_ms + lesson.valid_days * DAY_MS
+    ends = ends_ms(lesson.received_ms, lesson.valid_days)
+    return ends is not None and now_ms > ends
+
+
+def ends_ms(received_ms: int, valid_days: int | None) -> int | None:
+    """Return until when a lesson that came at a time is to hold, None for ever."""
+    return None if valid_days is None else received_ms + valid_days * DAY_MS
 
 
 def evidence_against(row: ResultRow | None, track: str) -> str | None:

@@ -6,11 +6,13 @@ rules.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ensue.errors import UnknownId
 from node import names, text
 
+_CONFIRMED = "confirmed: "
 _VOID = {
     "retracted": "its author withdrew it",
     "frozen": "its author signed a number of its log twice, and nothing counts from there on",
@@ -38,11 +40,17 @@ def ruling_of(store: Store, result: str) -> Ruling | None:
 def words(store: Store, row: ResultRow) -> str:
     """Return a result's level with the reason for it, and how far reruns have come."""
     void = next((why for flag, why in _VOID.items() if flag in row.flags), None)
-    said = "".join(f", {flag}" for flag in row.flags)
     if void:
-        return f"{row.level}{said}: {void}"
+        return f"{_with_flags(row.level, row.flags)}: {void}"
     tested = test(store, row, ruling_of(store, row.id))
-    return f"{row.level}{said}: {reason(store, row)}" + (f"; {tested}" if tested else "")
+    said = [flag for flag in row.flags if not tested.startswith(flag)]
+    if row.level == "confirmed" and tested.startswith(_CONFIRMED):
+        return f"{_with_flags(row.level, said)}: {tested.removeprefix(_CONFIRMED)}; official: {reason(store, row)}"
+    return f"{_with_flags(row.level, said)}: {reason(store, row)}" + (f"; {tested}" if tested else "")
+
+
+def _with_flags(level: str, flags: Sequence[str]) -> str:
+    return ", ".join((level, *flags))
 
 
 def reason(store: Store, row: ResultRow) -> str:
@@ -97,7 +105,7 @@ def verdict(found: ClassRuling, *, transfer: bool = False) -> str:
     if found.refuted and not transfer:
         return f"refuted: it gained {_signed(found)} in {pairs} by {by}, and luck does not explain what its author told"
     if found.answer == "better":
-        return f"{'holds here too' if transfer else 'confirmed'}: better by {gain} in {pairs} by {by}, {evidence}"
+        return f"{'holds here too: ' if transfer else _CONFIRMED}better by {gain} in {pairs} by {by}, {evidence}"
     if found.answer == "worse":
         return f"worse in reruns: by {gain} in {pairs} by {by}"
     if found.answer == "tie":

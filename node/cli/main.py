@@ -36,12 +36,17 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "diff": ("node.cli.records:diff", "Compare the scripts of two results."),
         "log": ("node.cli.records:log", "List records, newest last."),
         "lineage": ("node.cli.records:lineage", "Draw a result's ancestors and descendants."),
+        "compare": (
+            "node.cli.compare:compare",
+            "Compare agents, proposers or accounts under equal conditions.",
+        ),
         "search": ("node.cli.search:search", "Find what was tried and learnt."),
         "plot": ("node.cli.plot:plot", "Draw the progress so far as PNG or SVG."),
     },
     "Take part without a GPU": {
         "hypothesis": ("node.cli.publish:hypothesis", "Publish an idea for others to try."),
         "insight": ("node.cli.publish:insight", "Publish a lesson with the results that carry it."),
+        "assess": ("node.cli.assess:assess", "Confirm or contradict a lesson, with results that show it."),
         "submit": ("node.cli.publish:submit", "Publish a ready train.py for nodes to run."),
         "retract": ("node.cli.publish:retract", "Withdraw a record of one's own."),
         "watch": ("node.cli.watch:watch", "Follow a network, or give it an idea, without a node."),
@@ -53,6 +58,7 @@ SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "node.cli.contributions:contributions",
             "List your own records, and what became of them.",
         ),
+        "reputation": ("node.cli.reputation:reputation", "Say what became of all that accounts did."),
         "verifier": ("node.cli.verifier:verifier", "Run a verifier, or see and change whom the network trusts."),
     },
     "The network": {

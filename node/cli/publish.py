@@ -49,15 +49,15 @@ def hypothesis(
         best = store.result(found) if found else store.best(wanted, level=None)
         body: dict[str, Any] = {
             "track": wanted,
-            "text": _spoken(words),
+            "text": spoken(words),
             "change": [_change(change, _source(store, best.source if best else None)) for change in changes],
             "source": None,
             "parent": found,
         }
-        _publish(home, store, "hypothesis", body, in_json)
+        sign(home, store, "hypothesis", body, in_json)
 
 
-def _spoken(words: tuple[str, ...]) -> str:
+def spoken(words: tuple[str, ...]) -> str:
     if words == ("-",):
         return text.entered(sys.stdin.read(STDIN_CHARACTERS_MAX).strip())
     return text.entered(" ".join(words).strip())
@@ -122,12 +122,12 @@ def insight(
             return
         body = {
             "track": wanted,
-            "text": _spoken(words),
+            "text": spoken(words),
             "evidence": list(dict.fromkeys(store.resolve(found, kinds=EVIDENCE_KINDS) for found in evidence)),
             "scope": text.entered(scope),
             "valid_days": valid_days,
         }
-        _publish(home, store, "insight", body, in_json)
+        sign(home, store, "insight", body, in_json)
 
 
 @click.command(short_help="Publish a ready train.py for nodes to run.")
@@ -160,7 +160,7 @@ def submit(file: Path, message: str, track: str | None, in_json: bool) -> None:
             "source": blob.sha256,
             "parent": best.id if best else None,
         }
-        _publish(home, store, "hypothesis", body, in_json, [blob])
+        sign(home, store, "hypothesis", body, in_json, [blob])
 
 
 @click.command(short_help="Withdraw a record of one's own.")
@@ -178,7 +178,7 @@ def retract(id: str, reason: tuple[str, ...], in_json: bool) -> None:
             raise UserError(f"{found} was signed by another node: publish an insight that contradicts it instead")
         if record.kind == "retraction":
             raise UserError(f"{found} is a retraction, which stands: publish the withdrawn record anew instead")
-        _publish(home, store, "retraction", {"target": record.id, "reason": _spoken(reason)}, in_json)
+        sign(home, store, "retraction", {"target": record.id, "reason": spoken(reason)}, in_json)
 
 
 def _refuse_known(store: Store, experiment: str, same: bool) -> None:
@@ -189,7 +189,7 @@ def _refuse_known(store: Store, experiment: str, same: bool) -> None:
         raise UserError(f"this experiment was made or claimed already: see `autoresearch show {taken[:10]}`")
 
 
-def _publish(
+def sign(
     home: Home, store: Store, kind: str, body: dict[str, Any], in_json: bool, blobs: list[Blob] | None = None
 ) -> None:
     """Sign, store and report one record; it reaches others through the outbox."""

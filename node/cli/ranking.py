@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import click
@@ -12,14 +13,17 @@ from node import text
 from node.cli import output, sources, tracks
 from node.cli import peer as peers
 from node.cli.tracks import Asked
+from node.credit import amount
 from node.names import Names
 
 if TYPE_CHECKING:
     from ensue.store import ResultRow, Store
+    from node.home import Home
 
 BY = ("result", "agent", "account", "class", "author")
 CLASSES_MAX = 100
-_OFFICIAL = "✓"
+CREDIT_DIGITS = 6
+_MARK = {"recorded": "", "official": "✓", "confirmed": "★"}
 LEVELS = ("recorded", "official", "confirmed")
 
 
@@ -46,18 +50,57 @@ def leaderboard(by: str, level: str, limit: int, track: str | None, peer: str | 
         if not (ranked or in_json):
             _nothing(wanted.name, level, tracks.elsewhere(home, store, wanted.id))
             return
-        _print_ranked(store, ranked, wanted.name, by, in_json)
+        owed = earned(home, store, wanted.id) if by == "account" else None
+        _print_ranked(store, ranked, wanted.name, by, in_json, owed=owed)
+
+
+@dataclass(slots=True)
+class Earned:
+    """What an account has earned on a track: units of credit, and how many results reruns confirmed and refuted."""
+
+    units: int = 0
+    confirmed: int = 0
+    refuted: int = 0
+
+
+def earned(home: Home, store: Store, track: str) -> dict[str, Earned]:
+    """Return what each account has earned on a track."""
+    from node.credit import totals
+
+    judge = output.judge(home, store)
+    rulings = {one.result: one for one in judge.rulings() if one.track == track}
+    found: dict[str, Earned] = {}
+    for name, units in totals(store, judge.policy, track, rulings).items():
+        found.setdefault(name, Earned()).units = units
+    for one in rulings.values():
+        if one.account and (one.refuted or one.confirmed):
+            mine = found.setdefault(one.account, Earned())
+            mine.confirmed += one.confirmed
+            mine.refuted += one.refuted
+    return found
 
 
 def _print_ranked(
-    store: Store, ranked: Sequence[ResultRow], track: str, by: str, in_json: bool, *, by_author: bool = False
+    store: Store,
+    ranked: Sequence[ResultRow],
+    track: str,
+    by: str,
+    in_json: bool,
+    *,
+    by_author: bool = False,
+    owed: dict[str, Earned] | None = None,
 ) -> None:
     """Print a ranking; `by_author`: when by the authors' clocks, as it is not known when the records came."""
     if in_json:
-        output.print_json([output.result_json(row, store) for row in ranked])
+        documents = [output.result_json(row, store) for row in ranked]
+        if owed is not None:
+            for document in documents:
+                mine = owed.get(document["account"] or "", Earned())
+                document |= {"credit_units": mine.units, "confirmed": mine.confirmed, "refuted": mine.refuted}
+        output.print_json(documents)
         return
     _heading(ranked[0], track, by)
-    _table(ranked, by, store, by_author)
+    _table(ranked, store, by_author, owed)
     if ranked[0].status == "kept" and any((output.better(row, ranked[0]) or 0.0) > 0 for row in ranked):
         output.note("A discarded result with a better value is better by no more than noise explains.")
 
@@ -66,7 +109,7 @@ def _nothing(track: str, level: str, hint: str) -> None:
     if level == "recorded":
         click.echo(f"No results on {track} yet: run `autoresearch join`, the first takes a few minutes.{hint}")
     else:
-        what = "verifiers vouch for nobody yet" if level == "official" else "nobody has rerun one yet"
+        what = "verifiers vouch for nobody yet" if level == "official" else "no reruns have shown a gain yet"
         click.echo(f"No {level} results on {track}: {what}.")
 
 
@@ -76,41 +119,37 @@ def _heading(first: ResultRow, track: str, by: str) -> None:
     output.title(words if by == "result" else f"{words} · best of each {by}")
 
 
-def _table(ranked: Sequence[ResultRow], by: str, store: Store, by_author: bool) -> None:
+def _table(ranked: Sequence[ResultRow], store: Store, by_author: bool, owed: dict[str, Earned] | None) -> None:
     now_ms, called = int(time.time() * 1000), Names.of(store)
-    cells, colours = [], []
-    for place, row in enumerate(ranked, 1):
-        cells.append(
-            [
-                str(place) if row.value is not None else text.NONE,
-                text.number(row.value),
-                text.signed(output.gain(row, store)),
-                f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}",
-                text.short(row.id),
-                _OFFICIAL if row.level == "official" else "",
-                called.who(row.agent, row.author),
-                text.printable(row.hardware_class, 28),
-                text.ago(row.created_ms if by_author else row.received_ms, now_ms),
-                text.printable(row.description) + "".join(f" [{flag}]" for flag in row.flags),
-            ]
-        )
-        colours.append(output.COLOURS[row.status])
-    heads = [
-        "#",
-        text.printable(ranked[0].metric, 16),
-        "gain",
-        "status",
-        "id",
-        _OFFICIAL,
-        "by",
-        "hardware",
-        "when",
-        "what",
-    ]
-    if not any(row.level == "official" for row in ranked):
-        heads, cells = [*heads[:5], *heads[6:]], [[*row[:5], *row[6:]] for row in cells]
-    aligns = ">>><<<<<><" if len(heads) == 10 else ">>><<<<><"
-    output.rows(heads, cells, aligns, colours, spare=["when", "hardware", "by"])
+    metric = text.printable(ranked[0].metric, 16)
+    columns: dict[str, tuple[str, list[str]]] = {
+        "#": (">", [str(place) if row.value is not None else text.NONE for place, row in enumerate(ranked, 1)]),
+        metric: (">", [text.number(row.value) for row in ranked]),
+        "gain": (">", [text.signed(output.gain(row, store)) for row in ranked]),
+        "status": ("<", [f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}" for row in ranked]),
+        "id": ("<", [text.short(row.id) for row in ranked]),
+    }
+    if any(row.level != "recorded" for row in ranked):
+        columns["✓"] = ("<", [_MARK[row.level] for row in ranked])
+    columns["by"] = ("<", [called.who(row.agent, row.author) for row in ranked])
+    if owed is not None:
+        each = [owed.get(store.people.account_of(row.author, row.seq) or "", Earned()) for row in ranked]
+        columns["credit"] = (">", [text.number(amount(one.units), CREDIT_DIGITS) for one in each])
+        columns["confirmed"] = (">", [str(one.confirmed) for one in each])
+        columns["refuted"] = (">", [str(one.refuted) for one in each])
+    columns["hardware"] = ("<", [text.printable(row.hardware_class, 28) for row in ranked])
+    columns["when"] = (">", [text.ago(row.created_ms if by_author else row.received_ms, now_ms) for row in ranked])
+    columns["what"] = (
+        "<",
+        [text.printable(row.description) + "".join(f" [{flag}]" for flag in row.flags) for row in ranked],
+    )
+    cells = [list(row) for row in zip(*(column for _, column in columns.values()), strict=True)]
+    aligns = "".join(align for align, _ in columns.values())
+    colours = [output.COLOURS[row.status] for row in ranked]
+    spare = ["when", "hardware", *([] if owed is not None else ["by"])]
+    output.rows(list(columns), cells, aligns, colours, spare=spare)
+    if any(row.level == "confirmed" for row in ranked):
+        output.note("✓ official: a person stands behind it.  ★ confirmed: others reran it, and it was better.")
 
 
 @click.command(short_help="Show the best result, its script, or its change.")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from node import insights, levels, reruns, text
@@ -157,6 +156,8 @@ def _calibration(store: Store, record: Record) -> Facts:
 def _noise(values: Sequence[float]) -> str:
     if len(values) < 2:
         return "not measured yet"
+    from statistics import stdev
+
     mean = math.fsum(values) / len(values)
     return f"{text.number(mean)} ± {text.number(stdev(values))} a run, {len(values)} runs"
 

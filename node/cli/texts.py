@@ -91,9 +91,8 @@ def standing_facts(store: Store, record: Record) -> list[tuple[str, str]]:
     """Return what others say about a lesson, and until when it is to hold, for `show`."""
     found = insights.votes(store, record.id)
     facts = [("standing", found.words() or "nobody else has assessed it")]
-    days = record.body.get("valid_days")
-    if isinstance(days, int):
-        ends_ms = store.received_ms(record.id) + days * insights.DAY_MS
+    ends_ms = insights.ends_ms(store.received_ms(record.id), record.body.get("valid_days"))
+    if ends_ms is not None:
         over = time.time_ns() // 1_000_000 > ends_ms
         facts.append(("expired" if over else "holds until", text.clock(ends_ms)))
     lines = [

@@ -127,3 +127,15 @@ def elsewhere(home: Home, store: Store, here: str) -> str:
     return (
         f" The newest results here are on {text.printable(name or others[0][:10], 40)}: add --track {others[0][:10]}."
     )
+
+
+def noise_sd(home: Home, identifier: str) -> float:
+    """Return the noise of one run that an installed track states, in the metric's unit; 0 where it is not installed."""
+    from experiments import track
+
+    for name in (*track.available(), settings.load(home.settings).track):
+        with suppress(TrackError):
+            loaded = track.load(name)
+            if loaded.id == identifier:
+                return loaded.noise_sd
+    return 0.0

@@ -6,8 +6,9 @@ import os
 import re
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -111,7 +112,10 @@ def stranger(research: Research) -> dict[str, list[Record]]:
         parent = add("result", body).id
         text_body = {"track": research.track, "text": f"idea {words}", "change": change, "agent": names["agent"]}
         add("hypothesis", text_body | {"source": script.sha256})
-        add("insight", {**text_body, "text": f"lesson {words}", "scope": words, "evidence": [parent]})
+        lesson = add("insight", {**text_body, "text": f"lesson {words}", "scope": words, "evidence": [parent]})
+        add_reruns(add, honest, parent, words, {"agent": names["agent"]} | labels)
+        said = {"insight": lesson.id, "says": "confirms", "evidence": [parent], "text": words}
+        add("assessment", {"track": research.track, "agent": names["agent"]} | said)
         add("x.later", {words: {words: words}, "text": words, "agent": words})
     add("retraction", {"target": parent, "reason": " ".join(ODD)})
     account, network = Identity(bytes([8]) * 32), research.store.network
@@ -124,6 +128,19 @@ def stranger(research: Research) -> dict[str, list[Record]]:
     said = SwarmStatus(os.getpid(), time.time_ns() // 1_000_000, why="".join(ODD), peers=met, problem="".join(ODD))
     swarm_status.write(research.store, said)
     return made
+
+
+def add_reruns(add: Callable[..., Record], honest: dict[str, Any], result: str, words: str, names: Any) -> None:
+    """Let somebody tell of reruns of a result; nobody has listed it, so that they are shown and do not count."""
+    where = {name: names[name] for name in ("hardware_class", "device", "software")}
+    told = {"track": honest["track"], "source": honest["source"], "seeds": [1, 2], "values": [1.5, 1.6]}
+    add("calibration", told | where | {"agent": names["agent"]})
+    rerun = {"track": honest["track"], "result": result, "parent": result, "block": 0}
+    duty = add("duty", rerun | {"hardware_class": names["hardware_class"]})
+    facts = {"train_wall_s": 1.0, "cpu_s": 1.0, "value": None, "status": "crashed", "reason": f"fell {words}"}
+    pairs = [{"seed": 1, "child_first": False, "parent": facts, "child": facts}]
+    conditions = {name: honest[name] for name in ("direction", "clock", "budget_s")}
+    add("replication", rerun | conditions | names | {"duty": duty.id, "pairs": pairs})
 
 
 @pytest.fixture
@@ -163,6 +180,14 @@ def commands(stranger: dict[str, list[Record]], folder: Path) -> Iterator[list[s
     yield ["search", "try", "lesson", "idea"]
     yield ["search", ODD[8]]
     yield ["plot", "--output", str(folder / "progress.svg")]
+    yield ["plot", "--lineage", "--output", str(folder / "lineage.svg")]
+    yield ["compare", "--experiments", "1"]
+    yield ["compare", "--class", ODD[0]]
+    yield ["replicate", ODD[8]]
+    yield ["reputation"]
+    yield ["reputation", ODD[8]]
+    yield ["assess", stranger["insight"][0].id, "--confirms", "-e", stranger["result"][0].id, *ODD]
+    yield ["assess", ODD[8], "--contradicts", "-e", ODD[0]]
     yield ["export", str(folder / "memory.tar.zst")]
     yield ["export", str(folder / "results.csv")]
     yield ["export", str(folder / "results.parquet")]
@@ -192,8 +217,8 @@ def test_every_command_writes_it_out(
         assert not document.startswith(("{", "[")) or all(" " <= c <= "~" or c == "\n" for c in document), arguments
     offered = {name for section in SECTIONS.values() for name in section}
     assert offered - ran - EXCUSED.keys() == set(), "a command shows text that nobody has looked at"
-    drawn = (tmp_path / "progress.svg").read_text()
-    assert odd_in(drawn.replace("\t", "")) == set()
+    for drawn in (tmp_path / "progress.svg", tmp_path / "lineage.svg"):
+        assert odd_in(drawn.read_text().replace("\t", "")) == set()
     assert odd_in((tmp_path / "results.csv").read_text()) == set()
 
 

@@ -1,4 +1,4 @@
-"""One's own records and what became of them: who received them, whether they count, and at which level.
+"""One's own records and what became of them: who received them, whether they count, at which level, in which verdict.
 
 Claims are left out, as each is the announcement of a result. Also left out: how it is printed (cli.contributions).
 Rejected: asking peers; what they have was noted when it was sent to them.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ensue.store.rows import FROZEN, RETRACTED, REVOKED
-from node.levels import reason
+from node import levels, reruns, text
 from node.sync import received
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 WINDOW_RECORDS = 1_000
 LEFT_OUT = frozenset(("claim",))
 VOID = "void"
+COUNTED, LEFT_OUT_LEVEL, DONE, UNFINISHED = "counted", "left out", "done", "unfinished"
+"""What takes the place of a level for replications and duties."""
 _WHY = {
     RETRACTED: "you withdrew it",
     FROZEN: "its key signed one number twice, so nothing counts from there on",
@@ -89,9 +91,26 @@ def _standing(
             return VOID, why
         if row.status == "refused":
             return row.level, f"refused by the scorer: {row.reason}"
-        return row.level, ", ".join(row.flags) or (reason(store, row) if official and row.level == "recorded" else "")
+        if row.flags or row.level == "recorded":
+            return row.level, ", ".join(row.flags) or (levels.reason(store, row) if official else "")
+        ruling = levels.ruling_of(store, row.id)
+        return row.level, levels.test(store, row, ruling) if ruling is not None else ""
     if record.id in withdrawn:
         return VOID, _WHY[RETRACTED]
     if void_from is not None and record.seq >= void_from:
         return VOID, f"nothing of this key counts from number {void_from} on"
+    if record.kind == "replication":
+        return _replication(store, record)
+    if record.kind == "duty":
+        came = reruns.replication_of(store, record)
+        return (UNFINISHED, "it adds nothing before it is done") if came is None else (DONE, f"by {came.id[:10]}")
     return "recorded", ""
+
+
+def _replication(store: Store, record: Record) -> tuple[str, str]:
+    """Return whether the pairs of a replication count, and why they do not."""
+    result = record.body["result"]
+    told = reruns.of_result(store, result, levels.ruling_of(store, result)).told
+    why = next((one.why for one in told if one.record.id == record.id), reruns.NOT_JUDGED)
+    pairs = text.plural(len(record.body["pairs"]), "pair")
+    return (COUNTED, pairs) if why is None else (LEFT_OUT_LEVEL, why)

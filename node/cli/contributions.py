@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ensue.store.people import AccountStanding
     from node.contributions import Contribution
 
-COLOURS = {"official": "green", "confirmed": "green", "void": "red"}
+COLOURS = {"official": "green", "confirmed": "green", "counted": "green", "void": "red", "unfinished": "yellow"}
 
 
 @click.command(short_help="List your own records, and what became of them.")
@@ -25,6 +25,8 @@ COLOURS = {"official": "green", "confirmed": "green", "void": "red"}
 @output.as_json
 def contributions(limit: int, in_json: bool) -> None:
     """List what you have published, oldest first: received by how many peers, and recorded, official or confirmed.
+
+    Of reruns: whether their pairs counted, and duties that were left unfinished.
 
     Records of your account's other machines are listed with the end of their key; who received them is known there.
     """

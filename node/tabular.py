@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from ensue.errors import UnknownId
 from ensue.wholefile import Replacing
 from node import text
+from node.levels import ruling_of
 
 if TYPE_CHECKING:
     from ensue.store import ResultRow, Store
+    from verify.ruling import ClassRuling
 
 ROWS_AT_ONCE = 5_000
 """Rows of one group of a Parquet file; they are held in memory."""
@@ -38,15 +40,20 @@ class Column:
     name: str
     kind: Kind
     about: str
-    take: Callable[[ResultRow], Any]
+    take: Callable[[ResultRow, ClassRuling | None], Any]
+    """From a result and what reruns say about it in its own class."""
 
 
 def _field(name: str, kind: Kind, about: str, field: str = "") -> Column:
-    return Column(name, kind, about, lambda row: getattr(row, field or name))
+    return Column(name, kind, about, lambda row, _: getattr(row, field or name))
 
 
 def _time(name: str, about: str, field: str) -> Column:
-    return Column(name, "time", about, lambda row: min(max(getattr(row, field), TIME_MS_MIN), TIME_MS_MAX))
+    return Column(name, "time", about, lambda row, _: min(max(getattr(row, field), TIME_MS_MIN), TIME_MS_MAX))
+
+
+def _rerun(name: str, kind: Kind, about: str, field: str) -> Column:
+    return Column(name, kind, about, lambda _, found: None if found is None else getattr(found, field))
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -58,7 +65,12 @@ COLUMNS: tuple[Column, ...] = (
     _field("seq", "whole", "number of the record in its author's log, from 1"),
     _field("status", "text", "kept, discarded, crashed, timed_out or refused"),
     _field("level", "text", "how far it is believed: recorded, official or confirmed"),
-    Column("flags", "texts", "what is said against it: retracted, frozen, descends from retracted", lambda r: r.flags),
+    Column("flags", "texts", "what is said against it: retracted, frozen, refuted …", lambda row, _: row.flags),
+    _rerun("verdict", "text", "what reruns by others say: better, tie, worse, not yet; empty without any", "answer"),
+    _rerun("rerun_pairs", "whole", "pairs of reruns of parent and script that count", "pairs"),
+    _rerun("rerun_gain", "number", "gain over the parent in those pairs, in the metric's unit", "gain"),
+    _rerun("rerun_gain_sd", "number", "standard error of that gain, in the metric's unit", "gain_sd"),
+    _rerun("evidence", "number", "how much better a gain explains the pairs than none", "evidence"),
     _field("metric", "text", "name of the metric, such as val_bpb (bits per byte of validation text)"),
     _field("direction", "text", "min or max: which values are better"),
     _field("value", "number", "the metric, in its unit; empty unless kept or discarded"),
@@ -91,7 +103,7 @@ COLUMNS: tuple[Column, ...] = (
         "change",
         "text",
         "constants that changed, JSON: a list of {knob, old, new}",
-        lambda row: json.dumps(list(row.change)),
+        lambda row, _: json.dumps(list(row.change)),
     ),
     _field("reason", "text", "why it has no value"),
     _field("proposer", "text", "what proposed the change"),
@@ -110,16 +122,21 @@ def write(store: Store, track: str, path: Path, form: str, *, force: bool, on_ro
         return (_write_parquet if form == "parquet" else _write_csv)(_results(store, track), stream, on_rows)
 
 
-def _results(store: Store, track: str) -> Iterator[ResultRow]:
+_Rows = Iterator[tuple["ResultRow", "ClassRuling | None"]]
+
+
+def _results(store: Store, track: str) -> _Rows:
     for record in store.records(kind="result"):
         if record.body.get("track") == track:
             try:
-                yield store.result(record.id)
+                row = store.result(record.id)
             except UnknownId:  # its body breaks the rules of its kind; it is kept, and no result
                 continue
+            ruling = ruling_of(store, row.id)
+            yield row, ruling.own if ruling is not None else None
 
 
-def _write_parquet(results: Iterator[ResultRow], stream: Any, on_rows: Callable[[int], None]) -> int:
+def _write_parquet(results: _Rows, stream: Any, on_rows: Callable[[int], None]) -> int:
     import pyarrow as arrow
     from pyarrow import parquet
 
@@ -135,20 +152,20 @@ def _write_parquet(results: Iterator[ResultRow], stream: Any, on_rows: Callable[
     done = 0
     with parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
         while batch := list(islice(results, ROWS_AT_ONCE)):
-            taken = {column.name: [column.take(row) for row in batch] for column in COLUMNS}
+            taken = {column.name: [column.take(*row) for row in batch] for column in COLUMNS}
             writer.write_table(arrow.table(taken, schema=schema))
             done += len(batch)
             on_rows(done)
     return done
 
 
-def _write_csv(results: Iterator[ResultRow], stream: Any, on_rows: Callable[[int], None]) -> int:
+def _write_csv(results: _Rows, stream: Any, on_rows: Callable[[int], None]) -> int:
     lines = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow([column.name for column in COLUMNS])
     done = 0
     while batch := list(islice(results, ROWS_AT_ONCE)):
-        writer.writerows([[_cell(column, column.take(row)) for column in COLUMNS] for row in batch])
+        writer.writerows([[_cell(column, column.take(*row)) for column in COLUMNS] for row in batch])
         done += len(batch)
         on_rows(done)
     lines.detach()

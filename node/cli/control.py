@@ -135,6 +135,7 @@ def _document(home: Home, store: Store) -> dict[str, Any]:
         "records": store.count(),
         "waiting_to_be_sent": len(store.outbox(WAITING_MAX)),
         "swarm": _swarm(store),
+        "reruns": _reruns(home, store, chosen),
         "results": stats.results,
         "results_mine": stats.by_author.get(peer_id, {}),
         "account": _account(standing.read(home, store, peer_id)),
@@ -193,6 +194,21 @@ def _now(store: Store) -> dict[str, Any] | None:
     return found
 
 
+def _reruns(home: Home, store: Store, chosen: settings.Settings) -> dict[str, Any]:
+    """Return how much of the time of this node's devices went to rerunning others' results."""
+    from node.balance import Balance, devices
+
+    told = [Balance.read(store, device) for device in devices(home)]
+    reruns_s, research_s = sum(one.reruns_s for one in told), sum(one.research_s for one in told)
+    return {
+        "share": chosen.replication_share,
+        "used": reruns_s / (reruns_s + research_s) if reruns_s else 0.0,
+        "blocks": sum(one.blocks for one in told),
+        "reruns_s": reruns_s,
+        "research_s": research_s,
+    }
+
+
 def _note(store: Store, key: str) -> dict[str, Any]:
     try:
         found = json.loads(store.local_get(key) or "{}")
@@ -225,6 +241,7 @@ def _print(document: dict[str, Any]) -> None:
         pairs.append(("best", f"{text.number(best['value'])}  {text.short(best['id'])}  {what}{gain}"))
     mine = [f"{count} {name.replace('_', ' ')}" for name, count in document["results_mine"].items() if count]
     pairs.append(("mine", ", ".join(mine) or "no results yet"))
+    pairs.append(("reruns", _rerun_words(document["reruns"])))
     waiting = document["waiting_to_be_sent"]
     held = f"{text.plural(document['records'], 'record')}, {document['results']} of them results on this track"
     pairs.append(
@@ -236,6 +253,13 @@ def _print(document: dict[str, Any]) -> None:
     pairs += _person(document["account"])
     pairs.append(("home", document["home"]))
     output.facts(pairs)
+
+
+def _rerun_words(reruns: dict[str, Any]) -> str:
+    if not reruns["share"]:
+        return "none: the setting replication_share is 0"
+    done = f"{text.plural(reruns['blocks'], 'block')} of others' results"
+    return f"{done}; with calibration {reruns['used']:.0%} of the time, at most {reruns['share']:.0%}"
 
 
 def _person(account: dict[str, Any]) -> list[tuple[str, str]]:

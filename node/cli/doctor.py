@@ -73,9 +73,9 @@ def _calibrated(home: Home, *, silent: bool) -> bool:
     from ensue.errors import ExperimentError
     from experiments import track as tracks
     from node import byhand, settings
+    from node.balance import note_time
     from node.calibrating import Calibrator
     from node.cli.replicate import Watch
-    from node.duties import note_time
 
     chosen = settings.load(home.settings)
     track = tracks.load(chosen.track)

@@ -69,7 +69,7 @@ def replicate(context: click.Context, identifier: str, device: str | None, in_js
     """
     from ensue.genesis import Genesis
     from ensue.identity import Identity
-    from node import byhand
+    from node import byhand, machine
     from verify.trust import Judge
 
     with output.replica() as (home, store):
@@ -81,13 +81,12 @@ def replicate(context: click.Context, identifier: str, device: str | None, in_js
         chosen, track = _conditions(home, row, device)
         judge = Judge(store, Genesis.load(home.genesis).policy)
         judge.settle()
-        judge.task(
-            account, row.id, row.hardware_class
-        )  # what speaks against it anywhere is said before anything starts
+        hardware = machine.hardware(home, machine.devices(chosen)[0], threads=track.threads)
+        task = judge.task(account, row.id, hardware.hardware_class)
+        _fit(store, track, task)
         meter = Meter(silent=in_json)
         with byhand.held(home, store):
             place = byhand.place(home, chosen, store, track, meter)
-            task = judge.task(account, row.id, place.hardware.hardware_class)
             record = _run(place, task, Watch(meter, silent=in_json))
         meter.end()
         if record is None:
@@ -115,15 +114,21 @@ def _conditions(home: Home, row: ResultRow, device: str | None) -> tuple[Setting
     )
 
 
+def _fit(store: Store, track: Track, task: Task) -> None:
+    """Raise UserError, with the reason, where a block cannot be run with what is here."""
+    from node import replicating
+
+    why = replicating.unfit(store, track, task)
+    if why is not None:
+        raise UserError(f"{task.result[:12]} cannot be rerun here: {why}")
+
+
 def _run(place: Place, task: Task, watch: Watch) -> Record | None:
     """Return the signed replication; None where it was stopped. Raises UserError where the block cannot be run."""
     from node import byhand, replicating
-    from node.duties import note_time
+    from node.balance import note_time
 
     short = task.result[:12]
-    why = replicating.unfit(place.store, place.track, task)
-    if why is not None:
-        raise UserError(f"{short} cannot be rerun here: {why}")
     before = replicating.told(place, task)
     if before is not None:
         raise UserError(
@@ -145,6 +150,7 @@ def _document(store: Store, judge: Judge, account: str, task: Task, row: ResultR
     pairs = [pair | {"gain": _gain(pair, row.direction)} for pair in body["pairs"]]
     why = _why_not(store, ruling, account, task, record)
     here = ruling.classes.get(task.hardware_class) if ruling is not None else None
+    counts = here is not None and here.done.get(account, 0) > task.block
     verdict = None
     if ruling is not None and here is not None:
         verdict = {name: getattr(here, name) for name in ("answer", "evidence", "evidence_needed", "pairs", "gain")}
@@ -160,7 +166,7 @@ def _document(store: Store, judge: Judge, account: str, task: Task, row: ResultR
         "transfer": task.transfer,
         "block": task.block,
         "seat": task.seat,
-        "counts": why is None,
+        "counts": counts,
         "why": why,
         "pairs": pairs,
         "verdict": verdict,
@@ -177,7 +183,7 @@ def _gain(pair: dict[str, Any], direction: str) -> float | None:
 
 
 def _why_not(store: Store, ruling: Ruling | None, account: str, task: Task, record: Record) -> str | None:
-    """Return why a replication does not count; None where it does."""
+    """Return why a replication does not count, or not whole; None where it does."""
     if task.seat is None:
         if store.people.standing(account, time.time_ns() // 1_000_000).expires_ms is None:
             return "your account is not verified: `autoresearch verify you@example.org`"
@@ -193,10 +199,13 @@ def _report(document: dict[str, Any], in_json: bool) -> None:
         return
     for number, pair in enumerate(document["pairs"], start=1):
         click.echo(f"pair {number}  {_pair(pair)}  {click.style('seed ' + str(pair['seed']), dim=True)}")
-    if document["counts"]:
-        click.echo("It is signed, and counts.")
+    why = text.printable(document["why"] or "its verdict was not found yet")
+    if not document["counts"]:
+        click.echo(f"It is signed and shown to all, and does not count: {why}.")
+    elif document["why"] is not None:
+        click.echo(f"It is signed, and counts, but not all of it: {why}.")
     else:
-        click.echo(f"It is signed and shown to all, and does not count: {text.printable(document['why'])}.")
+        click.echo("It is signed, and counts.")
     click.echo(
         f"{text.short(document['result'])} on {text.printable(document['hardware_class'])}: {_verdict(document)}"
     )

@@ -104,7 +104,8 @@ class Trials:
                     "INSERT OR REPLACE INTO verdicts(no, answer, said) SELECT no, ?, ? FROM records WHERE id = ?",
                     [(ANSWERS[answer], said, bytes.fromhex(result)) for result, answer, said in found],
                 )
-                self._database.run_many("DELETE FROM stale WHERE target = ?", rows)
+                done = [*rows, *((bytes.fromhex(result),) for result, _, _ in found)]
+                self._database.run_many("DELETE FROM stale WHERE target = ?", done)
             kept += len(found)
         return kept
 

@@ -46,8 +46,9 @@ class TrialTables:
         """Notes that a node's records are vouched for in another way than before."""
         if self._any():
             mine = "FROM records r INDEXED BY records_author CROSS JOIN about a ON {} WHERE r.author = ?"
-            for join in ("a.no = r.no", "a.target = r.id"):
-                self._database.run(_MARK + "SELECT a.target " + mine.format(join), (node,))
+            self._database.run(_MARK + "SELECT a.target " + mine.format("a.no = r.no"), (node,))
+            listed = " AND a.kind = (SELECT no FROM names WHERE name = 'listing')"
+            self._database.run(_MARK + "SELECT a.target " + mine.format("a.target = r.id") + listed, (node,))
 
     def everything(self) -> None:
         """Notes that others are trusted than before."""

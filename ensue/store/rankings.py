@@ -53,9 +53,10 @@ def best(
         ]
         rows = [result(database, min(places, key=_order)[3].hex())] if places else []
         return next((row for row in rows if row and hardware_class in (None, row.hardware_class)), None)
-    where, values = f"WHERE x.track = ? AND x.place = 0 AND {having}", [track_no]
+    free = _free(having)
+    where, values = f"WHERE {free}x.track = ? AND {free}x.place = 0 AND {having}", [track_no]
     if hardware_class is not None:
-        where += " AND x.class = ?"
+        where += f" AND {free}x.class = ?"
         values.append(number_of(database, hardware_class) or 0)
     firsts = matching(database, f"{where}{ORDER} LIMIT 1", values)
     return firsts[0] if firsts else None
@@ -63,7 +64,9 @@ def best(
 
 def ranking(database: Database, track: str, limit: int, level: str = RECORDED) -> list[ResultRow]:
     """Returns the results of a track that count: kept ones by value, then discarded ones by value, then the rest."""
-    return matching(database, f"WHERE x.track = {NAME} AND {_having(level)}{ORDER} LIMIT ?", [track, limit])
+    having = _having(level)
+    free = _free(having)
+    return matching(database, f"WHERE {free}x.track = {NAME} AND {having}{ORDER} LIMIT ?", [track, limit])
 
 
 def ranking_by(database: Database, track: str, by: str, limit: int, level: str = RECORDED) -> list[ResultRow]:
@@ -124,12 +127,12 @@ def _firsts(
     for key in keys:
         parts = _parts(database, key[0], account) if by_author else [(1, NEVER)]
         for first, beyond in parts:
-            where = "".join(f" AND x.{column} = ?" for column in columns)
+            where = "".join(f" AND {_free(having)}x.{column} = ?" for column in columns)
             where += " AND r.seq >= ? AND r.seq < ?" if (first, beyond) != (1, NEVER) else ""
             values = (track, *key, *((first, beyond) if (first, beyond) != (1, NEVER) else ()))
             row = database.row(
                 "SELECT x.place, x.score, x.tie, r.id FROM results x JOIN records r ON r.no = x.no"
-                f" WHERE x.track = ?{where} AND {having}{ORDER} LIMIT 1",
+                f" WHERE {_free(having)}x.track = ?{where} AND {having}{ORDER} LIMIT 1",
                 values,
             )
             if row is not None:
@@ -177,6 +180,11 @@ def _having(level: str | None, judged: bool = True) -> str:
         return "+x.official = 1 AND x.no IN (SELECT no FROM verdicts WHERE answer = 2)"
     counts = "x.official = 1" if level == OFFICIAL else COUNTS
     return f"{counts} AND x.no NOT IN (SELECT no FROM verdicts WHERE answer > 2)" if judged else counts
+
+
+def _free(having: str) -> str:
+    """Returns what keeps a column from choosing the index, where the few verdicts are to."""
+    return "+" if having.startswith("+") else ""
 
 
 def _order(first: Row) -> tuple[Value, ...]:

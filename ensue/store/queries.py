@@ -26,12 +26,16 @@ RESULTS_AT_ONCE = 500
 LINEAGE_MAX = 10_000
 """Ancestors, and descendants, that one question about lineage is answered with."""
 
+GENERATIONS_MAX = 256
+"""Ancestors among which a refuted one is looked for, to flag a result."""
+
 RECORDED, OFFICIAL, CONFIRMED = LEVELS = "recorded", "official", "confirmed"
 """From the one that anybody has to the one that others have tested."""
 _BEYOND = 2**62  # every row number
 _DOUBT = (
     "EXISTS(SELECT 1 FROM verdicts WHERE answer = 4) AND EXISTS(WITH RECURSIVE up(no) AS (SELECT x.parent"
-    " UNION SELECT p.parent FROM up JOIN results p ON p.no = up.no WHERE p.parent IS NOT NULL)"
+    " UNION SELECT p.parent FROM up JOIN results p ON p.no = up.no WHERE p.parent IS NOT NULL"
+    f" LIMIT {GENERATIONS_MAX})"
     " SELECT 1 FROM up JOIN verdicts v ON v.no = up.no WHERE v.answer = 4)"
 )
 _COLUMNS = (

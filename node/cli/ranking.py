@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from node import text
+from node import names, text
 from node.cli import output, sources, tracks
 from node.cli import peer as peers
 from node.cli.tracks import Asked
@@ -148,8 +148,21 @@ def _table(ranked: Sequence[ResultRow], store: Store, by_author: bool, owed: dic
     colours = [output.COLOURS[row.status] for row in ranked]
     spare = ["when", "hardware", *([] if owed is not None else ["by"])]
     output.rows(list(columns), cells, aligns, colours, spare=spare)
+    if owed is not None:
+        _others(store, ranked, owed)
     if any(row.level == "confirmed" for row in ranked):
         output.note("✓ official: a person stands behind it.  ★ confirmed: others reran it, and it was better.")
+
+
+def _others(store: Store, ranked: Sequence[ResultRow], owed: dict[str, Earned]) -> None:
+    """Say what is owed to accounts that have no result in the ranking: for reruns, or for ideas."""
+    shown = {store.people.account_of(row.author, row.seq) for row in ranked}
+    others = [(name, one.units) for name, one in owed.items() if name not in shown and one.units]
+    if others:
+        words = ", ".join(
+            f"{names.account(name)} {text.number(amount(units), CREDIT_DIGITS)}" for name, units in others
+        )
+        output.note(f"Credit of others, for reruns and ideas: {words}")
 
 
 @click.command(short_help="Show the best result, its script, or its change.")

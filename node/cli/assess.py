@@ -36,7 +36,7 @@ def assess(
     if confirms is None:
         raise click.UsageError("Say what the evidence shows: --confirms or --contradicts.")
     with output.replica() as (home, store):
-        lesson = store.get(store.resolve(insight, kinds=["insight"]))
+        lesson = store.get(output.resolve(store, insight, "insight"))
         _refuse_own(store, lesson, Identity.load(home.key).peer_id)
         why = Void(store).why(lesson)
         if why is not None:
@@ -59,7 +59,7 @@ def _refuse_own(store: Store, lesson: Record, node: str) -> None:
 
 def _carried(store: Store, prefix: str, lesson: Record) -> str:
     """Return the full id of a result that may carry a word about a lesson; raise UserError where it may not."""
-    found = store.resolve(prefix, kinds=["result"])
+    found = output.resolve(store, prefix, "result")
     why = insights.evidence_against(output.result(store, found), lesson.body["track"])
     if why is not None:
         raise UserError(f"the result {text.short(found)} {why}: name results of the insight's track that count")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ensue.errors import DiskFull, UnknownId
+from ensue.errors import DiskFull, UnknownId, UserError
 from node import text
 from node.home import Home, default_home, open_replica
 
@@ -117,6 +117,16 @@ def policy(home: Home) -> dict[str, Any]:
     from ensue.genesis import Genesis
 
     return Genesis.load(home.genesis).policy
+
+
+def resolve(store: Store, prefix: str, kind: str) -> str:
+    """Return the full id of the one record of a kind that begins so; raise UserError where it is none, or another."""
+    try:
+        return store.resolve(prefix, kinds=[kind])
+    except UnknownId:
+        found = store.get(store.resolve(prefix))
+    called = text.printable(found.kind, 40)
+    raise UserError(f"{found.id[:10]} is no {kind} but another kind of record, {called}: name a {kind}")
 
 
 def result(store: Store, identifier: str | None) -> ResultRow | None:

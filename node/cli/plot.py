@@ -65,7 +65,7 @@ def _descent(path: Path, of: str, track: str | None, in_json: bool) -> None:
             tree = treeplot.grow(store.history(wanted.id), best.id if best else None)
             title = wanted.name
         else:
-            row = store.result(store.resolve(of, kinds=["result"]))
+            row = store.result(output.resolve(store, of, "result"))
             ancestors, descendants = store.lineage(row.id)
             family = [*ancestors, row, *descendants]
             tree = treeplot.grow(family, treeplot.best_of(family), row.id)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ensue.record import Record
     from ensue.store import Blob, Store
 
-EVIDENCE_KINDS = ("result",)
 STDIN_CHARACTERS_MAX = 100_000
 
 
@@ -45,7 +44,7 @@ def hypothesis(
         if not words:
             texts.list_hypotheses(store, wanted, limit, in_json)
             return
-        found = store.resolve(parent, kinds=["result"]) if parent else None
+        found = output.resolve(store, parent, "result") if parent else None
         best = store.result(found) if found else store.best(wanted, level=None)
         body: dict[str, Any] = {
             "track": wanted,
@@ -58,6 +57,7 @@ def hypothesis(
 
 
 def spoken(words: tuple[str, ...]) -> str:
+    """Return the words of a command as one text, in normal form C; a single "-" reads them from stdin."""
     if words == ("-",):
         return text.entered(sys.stdin.read(STDIN_CHARACTERS_MAX).strip())
     return text.entered(" ".join(words).strip())
@@ -123,7 +123,7 @@ def insight(
         body = {
             "track": wanted,
             "text": spoken(words),
-            "evidence": list(dict.fromkeys(store.resolve(found, kinds=EVIDENCE_KINDS) for found in evidence)),
+            "evidence": list(dict.fromkeys(output.resolve(store, found, "result") for found in evidence)),
             "scope": text.entered(scope),
             "valid_days": valid_days,
         }

@@ -302,7 +302,7 @@ def _of_people(kind: str, body: Mapping[str, Any]) -> str:
 def lineage(id: str, in_json: bool) -> None:
     """Draw the line from the beginning to ID, what was tried on top of it, and who its confirmed gain is owed to."""
     with output.replica() as (home, store):
-        row = store.result(store.resolve(id, kinds=["result"]))
+        row = store.result(output.resolve(store, id, "result"))
         ancestors, descendants = store.lineage(row.id)
         owed = credit.credit(store, output.policy(home), row, levels.ruling_of(store, row.id))
         if in_json:

@@ -35,9 +35,9 @@ def compared(invoke: Invoke, *arguments: str) -> dict:
 
 def test_who_gains_more_is_rated_higher(hamlet: Hamlet, invoke: Invoke) -> None:
     ada, bob = hamlet.people
-    ada.find(1.6, None, "baseline")
-    ada.find(None, None, "first crash")
-    ada.find(None, None, "second crash")
+    ada.find(1.6, None, "baseline", proposer="")
+    ada.find(None, None, "first crash", proposer="")
+    ada.find(None, None, "second crash", proposer="")
     research(hamlet, ada, 0.05, 11, proposer="wise")
     research(hamlet, bob, 0.01, 12, proposer="plain")
     found = compared(invoke)

@@ -25,6 +25,8 @@ PART_MAX = 1000
 """Largest part that a genesis may give to authors, ancestors, replicators or ideas."""
 CREDITED_MAX = 10_000
 """Confirmed results of a track, the best, whose gains are shared."""
+ANCESTORS_MAX = 256
+"""Ancestors that are looked at for those that share."""
 NOTHING_OWED = frozenset((RETRACTED, FROZEN, REVOKED, REFUTED, WORSE))
 """What is said against an ancestor that takes no share."""
 AUTHOR, IDEA, REPLICATOR = "author", "idea", "replicator"
@@ -88,9 +90,8 @@ def credit(
     from verify.credit import Step, units_of
 
     void = void or Void(store)
-    ancestors, _ = store.lineage(row.id) if row.parent is not None else ([], [])
     steps: list[tuple[Step, str]] = []
-    for one in (row, *_owed(ancestors)):
+    for one in (row, *_owed(store, row)):
         account = store.people.account_of(one.author, one.seq)
         if account is None:
             continue
@@ -137,16 +138,23 @@ def amount(units: int) -> float:
     return units / UNITS
 
 
-def _owed(ancestors: Iterable[ResultRow]) -> list[ResultRow]:
-    """Return the ancestors that share: official ones with a parent of their own, nothing said against them."""
+def _owed(store: Store, row: ResultRow) -> list[ResultRow]:
+    """Return the ancestors that share, the nearest first: official ones with a parent, nothing said against them."""
     from verify.credit import GENERATIONS_MAX
 
-    able = (
-        row
-        for row in ancestors
-        if row.parent is not None and row.level != "recorded" and not NOTHING_OWED.intersection(row.flags)
-    )
-    return list(able)[:GENERATIONS_MAX]
+    found: list[ResultRow] = []
+    above = row.parent
+    for _ in range(ANCESTORS_MAX):
+        try:
+            one = store.result(above) if above is not None else None
+        except UnknownId:
+            break
+        if one is None or one.parent is None or len(found) == GENERATIONS_MAX:
+            break
+        if one.level != "recorded" and not NOTHING_OWED.intersection(one.flags):
+            found.append(one)
+        above = one.parent
+    return found
 
 
 def _order(part: Part) -> tuple[bool, int, str, str]:

@@ -13,7 +13,6 @@ from node import names, text
 from node.cli import output, sources, tracks
 from node.cli import peer as peers
 from node.cli.tracks import Asked
-from node.credit import amount
 from node.names import Names
 
 if TYPE_CHECKING:
@@ -133,6 +132,8 @@ def _table(ranked: Sequence[ResultRow], store: Store, by_author: bool, owed: dic
         columns["✓"] = ("<", [_MARK[row.level] for row in ranked])
     columns["by"] = ("<", [called.who(row.agent, row.author) for row in ranked])
     if owed is not None:
+        from node.credit import amount
+
         each = [owed.get(store.people.account_of(row.author, row.seq) or "", Earned()) for row in ranked]
         columns["credit"] = (">", [text.number(amount(one.units), CREDIT_DIGITS) for one in each])
         columns["confirmed"] = (">", [str(one.confirmed) for one in each])
@@ -156,6 +157,8 @@ def _table(ranked: Sequence[ResultRow], store: Store, by_author: bool, owed: dic
 
 def _others(store: Store, ranked: Sequence[ResultRow], owed: dict[str, Earned]) -> None:
     """Say what is owed to accounts that have no result in the ranking: for reruns, or for ideas."""
+    from node.credit import amount
+
     shown = {store.people.account_of(row.author, row.seq) for row in ranked}
     others = [(name, one.units) for name, one in owed.items() if name not in shown and one.units]
     if others:

@@ -17,7 +17,7 @@ import click
 
 from ensue.errors import UnknownId, UserError
 from node import levels, text
-from node.cli import output, reruns
+from node.cli import output
 from node.names import Names
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ def print_result(
         ("script", f"{row.source[:10]}, {text.size(row.source_bytes)}" + _more(here, row, "--source")),
     ]
     if here:
+        from node.cli import reruns  # what a ranking can start without
+
         pairs += reruns.of_result(store, row, called)
     if also:
         pairs.append(("also run by", "\n".join(_run_again(other, called) for other in also)))

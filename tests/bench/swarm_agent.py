@@ -98,7 +98,7 @@ def score(trained: Trained, source: bytes, *_: Any, **__: Any) -> Outcome:
 
 def main(home: Home, name: str) -> None:
     runner.train, runner.score = train, score
-    chosen = load(home.settings, flags={"keep_alpha": 0.5, "name": name})
+    chosen = load(home.settings, flags={"keep_alpha": 0.5, "name": name, "replication_share": 0.0})
     track = tracks.load(str(Path(__file__).resolve().parents[1] / "tracks/tiny"))
     with Store(home.database, Genesis.load(home.genesis).network_id) as store:
         control = Control(store)
@@ -106,8 +106,9 @@ def main(home: Home, name: str) -> None:
         hardware = Hardware("cpu", "cpu", "none", 2**33, 1, 1.0, "cpu-1t", "float32", "none")
         level = Level("none", 0, (), ())
         bench = Bench(
-            chosen, name, Identity.load(home.key), store, track, None, hardware, level,  # type: ignore[arg-type]
-            Workspace(home.workspace, "cpu"), Next(), home.runs,
+            settings=chosen, name=name, identity=Identity.load(home.key), store=store, track=track,
+            data=None, hardware=hardware, level=level, runs=home.runs,  # type: ignore[arg-type]
+            workspace=Workspace(home.workspace, "cpu"), proposer=Next(),
         )  # fmt: skip
         home.runs.mkdir(exist_ok=True)
         fleet.go([Agent(bench, control, Quiet())], control, print)

@@ -65,11 +65,11 @@ def test_a_node_mends_its_replica_at_the_start(tmp_path: Path):
     content[20:100] = os.urandom(80)  # most of the file's header
     database.write_bytes(content)
     said = join()
-    assert "the replica was damaged: 4 records and" in said
+    assert "the replica was damaged: 5 records and" in said
     assert "nothing is known to be lost" in said
     with Store(home / "replica.sqlite3", network) as store:
         log = list(store.records())
-        assert log[:4] == [*held, open_claim]
+        assert log[:5] == [*held, open_claim]
         assert [one.seq for one in log] == list(range(1, len(log) + 1))
         assert [one.body["target"] for one in store.records(kind="retraction")] == [open_claim.id]
         assert store.claims.open(claim["track"]) == []
@@ -99,7 +99,7 @@ def test_a_restored_home_researches_only_after_its_owner_said_so(tmp_path: Path)
         assert "doctor --restored" in refused.stderr
         assert refused.stderr.count("\n") == 1
     assert autoresearch("leaderboard").returncode == 0
-    assert "goes on here, after number 3" in autoresearch("doctor", "--quick", "--restored").stdout
+    assert "goes on here, after number 4" in autoresearch("doctor", "--quick", "--restored").stdout
     assert autoresearch("insight", "it is I").returncode == 0
     assert autoresearch("join", "--experiments", "1").returncode == 0
     (home / "node.key").rename(tmp_path / "old.key")  # the other way: a log of one's own

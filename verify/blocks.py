@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from verify.seating import Seat, seeds
@@ -111,6 +112,29 @@ def pairs_of(counted: Counted, seats: Mapping[str, Seat], run_sd: float) -> tupl
     return pairs, sources
 
 
+def shortfalls(counted: Counted, seats: Mapping[str, Seat], value: float) -> list[Pair]:
+    """Return by how much each rerun of the child was worse than its author's value, in order of seats and blocks."""
+    found = []
+    for account in sorted(counted.blocks, key=lambda name: seats[name].place):
+        for one in counted.blocks[account]:
+            sign = 1.0 if one.body["direction"] == "min" else -1.0
+            for pair in one.body["pairs"]:
+                child = pair["child"].get("value")
+                if child is not None:
+                    worse = sign * (float(child) - value)
+                    found.append(Pair(account, one.body["hardware_class"], worse, pair["seed"], (float(child),)))
+    return found
+
+
+def typical(told: Iterable[Pair], value: float, direction: str) -> float | None:
+    """Return the median of the accounts' mean values, of what `shortfalls` gave; None without any."""
+    groups: dict[str, list[float]] = {}
+    for one in told:
+        groups.setdefault(one.account, []).append(one.difference)
+    worse = median(math.fsum(group) / len(group) for group in groups.values()) if groups else None
+    return None if worse is None else value + worse if direction == "min" else value - worse
+
+
 def unfinished(duties: Mapping[str, Started], told: Iterable[Told]) -> tuple[str, ...]:
     """Return the duties that have come to nothing so far."""
     done = {one.body["duty"] for one in told}
@@ -127,7 +151,7 @@ def _against(
         return "its author was not verified when it was signed"
     if one.account == author:
         return "it is the author's own"
-    if body["parent"] != result["parent"]:
+    if body["parent"] != (result["parent"] or result["id"]):
         return "it reran another parent"
     if body["track"] != result["track"] or any(body[name] != result[name] for name in CONDITIONS):
         return "it ran under other conditions than the result"

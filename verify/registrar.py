@@ -99,15 +99,18 @@ class Registrar:
                 continue
             if confirmed is None or _better(row, confirmed):
                 found.append(row)
-            elif self._is_checked(hearing, now, row):
+            elif row.parent is not None and self._is_checked(hearing, now, row):
                 spare.append(row)
             if len(found) == AT_ONCE:
                 break
         return found or spare[:1]
 
     def _testable(self, hearing: Hearing, row: ResultRow) -> bool:
-        parent = hearing.result(row.parent) if row.parent is not None else None
-        return parent is not None and parent.value is not None and parent.source != row.source
+        """Return whether there is something to run a result beside: its parent, or, without one, itself.
+
+        That says nothing about a gain, and much about a value that nobody else can reach.
+        """
+        return row.parent is None or hearing.result(row.parent) is not None
 
     def _is_checked(self, hearing: Hearing, now: InForce, row: ResultRow) -> bool:
         """Return whether a result that is not the best is among those of its author's that are tested all the same."""

@@ -45,6 +45,8 @@ class ClassRuling:
     refuted: bool
     run_sd: float
     freedom: float
+    measured: float | None = None
+    """What reruns say that the value is: the median of the accounts' means."""
     counted: Mapping[str, int] = field(default_factory=dict)
     """Account to its pairs that count."""
     done: Mapping[str, int] = field(default_factory=dict)

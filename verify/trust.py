@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from ensue.errors import UserError
 from verify import noise
-from verify.blocks import Counted, count, pairs_of, unfinished
+from verify.blocks import Counted, count, pairs_of, shortfalls, typical, unfinished
 from verify.hearing import Hearing
 from verify.ruling import ClassRuling, Ruling, Task
 from verify.seating import Seat, seeds
-from verify.verdict import Rules, alpha_of, judge_pairs
+from verify.verdict import Noise, Rules, alpha_of, is_out_of_reach, judge_pairs
 
 if TYPE_CHECKING:
     from ensue.store import ResultRow, Store
@@ -32,6 +32,8 @@ BLOCK_PAIRS = 2
 """Pairs in one block."""
 BLOCKS_MAX = 32
 """Blocks of one account on one result."""
+REACH = 12.0
+"""Standard deviations of a run by which an author's value may be better than what reruns measure: machines differ."""
 FLAGS_AGAINST = frozenset(("retracted", "frozen", "revoked"))
 
 __all__ = ["ClassRuling", "Judge", "Ruling", "Task"]
@@ -67,8 +69,8 @@ class Judge:
         """
         return Hearing(self._store).run_noise(track, hardware_class, prior_sd)
 
-    def _judge(self, targets: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-        """Yield the id, answer and ruling of all results on which what has changed has a bearing."""
+    def _judge(self, targets: Sequence[str]) -> Iterator[tuple[str, str, float | None, str]]:
+        """Yield the id, answer, measured score and ruling of all results on which what has changed has a bearing."""
         hearing = Hearing(self._store)
         changed = self._changed(hearing, targets)
         accounts: dict[str | None, set[str]] = {}
@@ -78,7 +80,7 @@ class Judge:
                 accounts.setdefault(_author(hearing, row), set()).add(key)
         for account, keys in sorted(accounts.items(), key=lambda one: one[0] or ""):
             rulings = self._of_nobody(hearing, keys) if account is None else self._of_account(hearing, account, keys)
-            yield from ((one.result, one.answer, one.text()) for one in rulings)
+            yield from ((one.result, one.answer, _score(hearing, one), one.text()) for one in rulings)
 
     def _changed(self, hearing: Hearing, targets: Sequence[str]) -> set[str]:
         """Return the results to be judged: those named, their children, and those of a track whose noise has moved."""
@@ -187,6 +189,14 @@ class Judge:
             rules=replace(rules, account_pairs_max=each),
             claimed=_claimed(hearing, row) if name == row.hardware_class else None,
         )
+        shortfall = [] if row.value is None else shortfalls(counted, given, row.value)
+        beyond = name == row.hardware_class and is_out_of_reach(
+            shortfall,
+            author=account,
+            noise=Noise(run_sd, freedom),
+            slack=REACH,
+            rules=replace(rules, account_pairs_max=each),
+        )
         left_out = {one.place for one in found.ignored}
         said = ClassRuling(
             answer=found.answer,
@@ -197,7 +207,7 @@ class Judge:
             accounts=found.accounts,
             gain=found.gain,
             gain_sd=found.gain_sd,
-            refuted=found.refuted,
+            refuted=found.refuted or beyond,
             run_sd=run_sd,
             freedom=freedom,
             counted=dict(Counter(pair.account for place, pair in enumerate(pairs) if place not in left_out)),
@@ -205,6 +215,7 @@ class Judge:
             closed=counted.closed,
             seats=tuple(sorted(given, key=lambda one: given[one].place)),
             pairs_each=each,
+            measured=None if row.value is None else typical(shortfall, row.value, row.direction),
         )
         return said, [(sources[one.place], one.why) for one in found.ignored]
 
@@ -249,12 +260,9 @@ class Judge:
             raise UserError(f"{short} does not count any more ({', '.join(against)}): choose another result.")
         if row.value is None:
             raise UserError(f"{short} was {row.status}, so there is no value to compare with: choose another result.")
-        parent = hearing.result(row.parent) if row.parent is not None else None
+        parent = _before(hearing, row)
         if parent is None:
-            why = "has no parent to compare with" if row.parent is None else "has a parent that is not here yet"
-            raise UserError(f"{short} {why}: choose a result that changed another one.")
-        if parent.source == row.source:
-            raise UserError(f"{short} is its parent's own script, run again: there is no change to test.")
+            raise UserError(f"{short} has a parent that is not here yet: try again when it has come.")
         if account == _author(hearing, row, official=False):
             raise UserError(f"{short} is your own: only others can confirm it.")
         ruling = self.ruling(result)
@@ -273,7 +281,7 @@ class Judge:
     ) -> Task | None:
         """Return an account's next block on a result, None where it may add none."""
         row = hearing.result(ruling.result)
-        parent = hearing.result(row.parent) if row is not None and row.parent is not None else None
+        parent = _before(hearing, row) if row is not None else None
         block = here.done.get(account, 0)
         if row is None or parent is None or account in here.closed:
             return None
@@ -298,6 +306,19 @@ def _author(hearing: Hearing, row: ResultRow, *, official: bool = True) -> str |
     if official:
         return hearing.vouched_for(row.author, row.seq, row.created_ms)
     return hearing.account_of(row.author, row.seq)
+
+
+def _before(hearing: Hearing, row: ResultRow) -> ResultRow | None:
+    """Return what a result is rerun beside: its parent, or itself where it has none; None where that is not here."""
+    return row if row.parent is None else hearing.result(row.parent)
+
+
+def _score(hearing: Hearing, ruling: Ruling) -> float | None:
+    """Return what reruns measured, so that less is better."""
+    row, own = hearing.result(ruling.result), ruling.own
+    if row is None or own is None or own.measured is None:
+        return None
+    return own.measured if row.direction == "min" else -own.measured
 
 
 def _prior(hearing: Hearing, result: str) -> float:

@@ -165,6 +165,23 @@ def judge_pairs(
     )
 
 
+def is_out_of_reach(
+    pairs: Sequence[Pair], *, author: str, noise: Noise, slack: float, rules: Rules | None = None
+) -> bool:
+    """Return whether an author's figure is better than what reruns of its script measured, beyond `slack` and luck.
+
+    `difference` is by how much a rerun was worse than the figure; `noise` is that of one run, and `slack` in its units.
+    """
+    rules = rules or Rules()
+    _check(noise, rules)
+    scaled: dict[str, list[float]] = {}
+    for pair in _sift(pairs, author, rules)[0]:
+        scaled.setdefault(pair.account, []).append(pair.difference / noise.sd)
+    if len(scaled) < max(rules.accounts_min, rules.colluders + 1):
+        return False
+    return _least_evidence(_clipped(scaled, slack, 1, rules), noise, rules) >= -math.log(rules.alpha)
+
+
 def judge_classes(
     pairs: Sequence[Pair],
     *,

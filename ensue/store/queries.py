@@ -40,7 +40,7 @@ _DOUBT = (
 )
 _COLUMNS = (
     "r.id, plain(r.raw, r.form), r.received_ms, x.retracted, x.frozen, x.tainted, x.official,"
-    f" (SELECT answer FROM verdicts WHERE no = x.no), {_DOUBT}"
+    f" (SELECT answer FROM verdicts WHERE no = x.no), (SELECT score FROM verdicts WHERE no = x.no), {_DOUBT}"
 )
 _RESULT = f"SELECT {_COLUMNS} FROM results x JOIN records r ON r.no = x.no "
 COUNTS = "x.retracted = 0 AND x.frozen = 0"
@@ -206,7 +206,9 @@ def matching(database: Database, rest: str, values: Sequence[Value]) -> list[Res
 
 
 def _result_row(database: Database, row: Row) -> ResultRow:
-    key, raw, received_ms, retracted, void, tainted, official, answer, doubted = row
+    key, raw, received_ms, retracted, void, tainted, official, answer, score, doubted = row
     level = RECORDED if not official else CONFIRMED if answer == ANSWERS["better"] else OFFICIAL
     against = flags(retracted, void, tainted, answer or 0, doubted)
-    return build(ResultRow, checked(database.path, key, raw), received_ms, flags=against, level=level)
+    record = checked(database.path, key, raw)
+    measured = score if score is None or record.body["direction"] == "min" else -score
+    return build(ResultRow, record, received_ms, flags=against, level=level, measured=measured)

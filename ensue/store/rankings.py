@@ -58,7 +58,7 @@ def best(
     if hardware_class is not None:
         where += f" AND {free}x.class = ?"
         values.append(number_of(database, hardware_class) or 0)
-    firsts = matching(database, f"{where}{ORDER} LIMIT 1", values)
+    firsts = matching(database, f"{where}{_order_by(having)} LIMIT 1", values)
     return firsts[0] if firsts else None
 
 
@@ -66,7 +66,7 @@ def ranking(database: Database, track: str, limit: int, level: str = RECORDED) -
     """Returns the results of a track that count: kept ones by value, then discarded ones by value, then the rest."""
     having = _having(level)
     free = _free(having)
-    return matching(database, f"WHERE {free}x.track = {NAME} AND {having}{ORDER} LIMIT ?", [track, limit])
+    return matching(database, f"WHERE {free}x.track = {NAME} AND {having}{_order_by(having)} LIMIT ?", [track, limit])
 
 
 def ranking_by(database: Database, track: str, by: str, limit: int, level: str = RECORDED) -> list[ResultRow]:
@@ -131,8 +131,8 @@ def _firsts(
             where += " AND r.seq >= ? AND r.seq < ?" if (first, beyond) != (1, NEVER) else ""
             values = (track, *key, *((first, beyond) if (first, beyond) != (1, NEVER) else ()))
             row = database.row(
-                "SELECT x.place, x.score, x.tie, r.id FROM results x JOIN records r ON r.no = x.no"
-                f" WHERE {_free(having)}x.track = ?{where} AND {having}{ORDER} LIMIT 1",
+                f"SELECT x.place, {_score(having)}, x.tie, r.id FROM results x JOIN records r ON r.no = x.no"
+                f" WHERE {_free(having)}x.track = ?{where} AND {having}{_order_by(having)} LIMIT 1",
                 values,
             )
             if row is not None:
@@ -185,6 +185,15 @@ def _having(level: str | None, judged: bool = True) -> str:
 def _free(having: str) -> str:
     """Returns what keeps a column from choosing the index, where the few verdicts are to."""
     return "+" if having.startswith("+") else ""
+
+
+def _score(having: str) -> str:
+    """Returns the value that orders: of confirmed results what reruns measured, since the author's own may be luck."""
+    return "(SELECT score FROM verdicts WHERE no = x.no)" if _free(having) else "x.score"
+
+
+def _order_by(having: str) -> str:
+    return ORDER.replace("x.score", _score(having))
 
 
 def _order(first: Row) -> tuple[Value, ...]:

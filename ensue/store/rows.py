@@ -26,7 +26,10 @@ ANSWERS = {"not yet": 0, "tie": 1, "better": 2, "worse": 3, "refuted": 4}
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One result. Times end in their unit; `value` is None unless status is kept or discarded."""
+    """One result. Times end in their unit; `value` is None unless status is kept or discarded.
+
+    `measured` is what reruns by others say that the value is, None without any.
+    """
 
     id: str
     author: str
@@ -35,6 +38,7 @@ class ResultRow:
     received_ms: int
     flags: tuple[str, ...]
     level: str
+    measured: float | None
     track: str
     experiment: str
     claim: str | None

@@ -156,7 +156,7 @@ V5 = (
     "CREATE INDEX about_record ON about(no)",
     # what is to be judged again, and what was found; kept for speed, and no part of what the records amount to here
     "CREATE TABLE stale(target BLOB PRIMARY KEY) WITHOUT ROWID",
-    "CREATE TABLE verdicts(no INTEGER PRIMARY KEY, answer INTEGER NOT NULL, said TEXT NOT NULL)",
+    "CREATE TABLE verdicts(no INTEGER PRIMARY KEY, answer INTEGER NOT NULL, score REAL, said TEXT NOT NULL)",
     "CREATE INDEX verdicts_answer ON verdicts(answer)",
 )
 LIVE_TABLES = (

@@ -17,8 +17,8 @@ _FINAL = "(SELECT no FROM names WHERE name IN ('duty', 'listing', 'drawing'))"
 """Kinds that nobody can take back: else an unwelcome outcome could be."""
 JUDGED_AT_ONCE = 100
 """Results judged in one transaction."""
-Said = tuple[str, str, str]
-"""A result's id, the answer, and all that was found, as text."""
+Said = tuple[str, str, float | None, str]
+"""A result's id, the answer, what reruns measured (less is better), and all that was found, as text."""
 Changing = Callable[[], AbstractContextManager[None]]
 
 
@@ -101,10 +101,11 @@ class Trials:
                 rows = self._database.rows("SELECT target FROM stale ORDER BY target LIMIT ?", (JUDGED_AT_ONCE,))
                 found = list(judge([target.hex() for (target,) in rows]))
                 self._database.run_many(
-                    "INSERT OR REPLACE INTO verdicts(no, answer, said) SELECT no, ?, ? FROM records WHERE id = ?",
-                    [(ANSWERS[answer], said, bytes.fromhex(result)) for result, answer, said in found],
+                    "INSERT OR REPLACE INTO verdicts(no, answer, score, said)"
+                    " SELECT no, ?, ?, ? FROM records WHERE id = ?",
+                    [(ANSWERS[answer], score, said, bytes.fromhex(result)) for result, answer, score, said in found],
                 )
-                done = [*rows, *((bytes.fromhex(result),) for result, _, _ in found)]
+                done = [*rows, *((bytes.fromhex(result),) for result, *_ in found)]
                 self._database.run_many("DELETE FROM stale WHERE target = ?", done)
             kept += len(found)
         return kept

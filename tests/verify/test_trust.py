@@ -46,7 +46,7 @@ def test_a_true_gain_is_confirmed_and_luck_is_not(village: Village):
     assert other is not None
     assert other.answer in ("tie", "worse")
     assert village.store.result(lucky).level == "official"
-    assert village.judge.ruling(baseline) is None
+    assert village.judge.ruling(baseline) is None  # it is not the best, and has no gain of its own
     assert [row.id for row in village.store.leaderboard(TRACK, level="confirmed")] == [true]
 
 
@@ -193,14 +193,13 @@ def test_two_verifiers_draw_only_together(tmp_path: Path):
 
 
 def test_by_hand_there_are_reasons_for_refusing(village: Village):
-    baseline, true, _ = lines(village)
+    _, true, _ = lines(village)
     ada, bob = village.people[:2]
     village.judge.settle()
     free = village.judge.task(bob.account.peer_id, true, CLASS)
     assert free.seat is None
     for result, account, word in (
         (sha("nothing"), bob, "No result"),
-        (baseline, bob, "no parent"),
         (true, ada, "your own"),
     ):
         with pytest.raises(UserError, match=word):
@@ -231,3 +230,31 @@ def test_another_class_is_a_transfer(village: Village):
     assert found.confirmed
     assert found.classes["gpu-big"].answer in ("tie", "worse")  # either way it did not carry over
     assert village.store.result(true).level == "confirmed"
+
+
+def test_a_value_out_of_reach_is_refuted_without_a_parent_and_leads_nothing(village: Village):
+    ada, bob = village.people[:2]
+    lie = bob.found(1.0, None, "a planted baseline")
+    child = bob.found(0.98, lie, "a small true gain on it")
+    honest = ada.found(1.6, None, "baseline")
+    true = ada.found(1.56, honest, "a large true gain")
+    village.draw()
+    village.rerun({child: 0.02, true: 0.04})
+    assert "refuted" in village.store.result(lie).flags
+    assert "refuted" in village.store.result(child).flags  # the gain is true, the value is not
+    best = village.store.best(TRACK, level="confirmed")
+    assert best is not None
+    assert best.id == true
+    assert best.measured == pytest.approx(1.56, abs=0.01)
+    assert village.store.best(TRACK).id == true  # type: ignore[union-attr]
+
+
+def test_of_confirmed_results_the_reruns_say_which_is_better(village: Village):
+    ada = village.people[0]
+    baseline = ada.found(1.6, None, "baseline")
+    lucky, modest = ada.found(1.55, baseline, "lucky"), ada.found(1.56, baseline, "modest")
+    village.draw()
+    village.rerun({lucky: 0.03, modest: 0.045})
+    board = village.store.leaderboard(TRACK, level="confirmed")
+    assert [row.id for row in board] == [modest, lucky]
+    assert village.store.leaderboard(TRACK)[0].id == lucky

@@ -119,13 +119,13 @@ class Village:
         return self.judge.work(person.account.peer_id, TRACK, hardware_class)
 
     def rerun(self, gains: dict[str, float | None], *people: Person, rounds: int = 64) -> None:
-        """Let people rerun whatever they may, with these gains of results, until there is nothing to do."""
+        """Let people rerun whatever they may, with these gains of results (else none), until there is nothing to do."""
         for _ in range(rounds):
             idle = True
             for person in people or self.people:
                 tasks = self.work(person)
                 if tasks:
-                    person.rerun(tasks[0], gains[tasks[0].result], self.chance)
+                    person.rerun(tasks[0], gains.get(tasks[0].result, 0.0), self.chance)
                     idle = False
             self.draw()
             if idle:

@@ -1,4 +1,8 @@
-"""A proposer for tests: tries what people published, and else changes a script so that nothing changes."""
+"""A proposer for tests: tries what people published, and else changes a script so that nothing changes.
+
+With a number of seconds as its argument the runs of such a script take so much longer without a processor: time of
+research, of which a part is earned for reruns, that costs a test no computing.
+"""
 
 import json
 import random
@@ -12,6 +16,7 @@ if idea is not None and not context["complaint"]:
     answer = {"source": idea["source"], "hypothesis": idea["id"], "description": idea["text"]}
 else:
     number = random.Random(f"{context['seed']} {context['complaint']}").randrange(10**9)
-    spared = re.sub(r"\nSPARE = \d+\n\Z", "\n", source)
-    answer = {"source": f"{spared}SPARE = {number}\n", "description": f"spare {number}"}
+    rest = f"if __name__ == '__main__':\n    __import__('time').sleep({float(sys.argv[1])})\n"
+    spared = re.sub(r"SPARE = \d+\n\Z", "", source).removesuffix(rest)
+    answer = {"source": f"{spared}{rest}SPARE = {number}\n", "description": f"spare {number}"}
 json.dump(answer, sys.stdout)

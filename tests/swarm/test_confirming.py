@@ -1,20 +1,15 @@
 """Confirmed results for real: three verified nodes tell a true gain from luck and from a lie, and agree on it."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 from nodes import Node
 from verified import SHORT, Hunt, Three, short_track
 
 from ensue.store import ResultRow
-from node.home import Home
-from node.tryout import Tryout
 from verify.ruling import ClassRuling, Ruling
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,59 +17,43 @@ SHORT_BETTER = SHORT.replace("SMOOTHING = 20.0", "SMOOTHING = 0.01")
 PLAIN = (ROOT / "train.py").read_text()
 BETTER = PLAIN.replace("HEAD_LR = 0.003 ", "HEAD_LR = 0.0092 ").replace("BIGRAM_ROWS = 0 ", "BIGRAM_ROWS = 16384 ")
 """What six experiments of the tutorial found; 0.083 bits per byte, seventeen times the noise of a run."""
-SEEDS = 20
-"""With which luck is sought."""
 PAIRS_ENOUGH = 8
 """Pairs after which the short test holds luck for not confirmed: as many as the true gain takes."""
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "hunter").mkdir()
-    return tmp_path
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as made:
-        yield made
-
-
 @pytest.mark.slow
-def test_three_nodes_confirm_a_gain_and_neither_luck_nor_a_lie(folder: Path, pool: ThreadPoolExecutor) -> None:
-    track = str(short_track(folder / "short"))
-    three = Three(folder, track, within_s=150)
+def test_three_nodes_confirm_a_gain_and_neither_luck_nor_a_lie(tmp_path: Path) -> None:
+    track = str(short_track(tmp_path / "short"))
+    three = Three(tmp_path, track, within_s=150, idle_s=1.5)
     try:
-        _prove(three, Hunt(Home(folder / "hunter"), track), SHORT_BETTER, pool, lambda own: own.pairs >= PAIRS_ENOUGH)
+        _prove(three, Hunt(tmp_path / "hunt", track, SHORT_BETTER, at_once=2), lambda own: own.pairs >= PAIRS_ENOUGH)
     finally:
         three.close()
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(10 * 3600)
-def test_the_same_on_the_embedded_track(folder: Path, pool: ThreadPoolExecutor) -> None:
-    """Some hundred runs of two processor minutes each."""
-    three = Three(folder, "sotu", within_s=4 * 3600)
+def test_the_same_on_the_embedded_track(tmp_path: Path) -> None:
+    """Some hundred and fifty runs of two processor minutes each."""
+    three = Three(tmp_path, "sotu", within_s=4 * 3600, idle_s=0)
     try:
-        _prove(three, Hunt(Home(folder / "hunter"), "sotu"), BETTER, pool, lambda own: own.pairs >= 2 * own.pairs_each)
+        _prove(three, Hunt(tmp_path / "hunt", "sotu", BETTER, at_once=1), lambda own: own.pairs >= 2 * own.pairs_each)
     finally:
         three.close()
 
 
-def _prove(
-    three: Three, hunt: Hunt, better: str, pool: ThreadPoolExecutor, heard: Callable[[ClassRuling], bool]
-) -> None:
+def _prove(three: Three, hunt: Hunt, heard: Callable[[ClassRuling], bool]) -> None:
     """Publish a true gain, luck and a lie; wait until all have judged them; `heard` says that luck had its day."""
-    lucky, lie = f"{better}LUCK = 1\n", f"{better}LIE = 1\n"
-    tries = hunt.values(lucky)
-    hunted = pool.submit(lambda: list(islice(tries, SEEDS)))
-    three.start()
-    true = _submitted(three, better)
-    finder = three.owner(true.author)
-    hunter, liar = (node for node in three.nodes if node is not finder)
-    facts = three.store(finder).get(true.id).body | {"parent": true.id}
-    made_up = three.publish(liar, facts | {"value": true.value / 2, "description": "a lie"}, lie, better)
-    luck = three.publish(hunter, facts | _best(hunted.result(), tries, true.value), lucky, better)
+    with hunt:
+        three.start()
+        true = _submitted(three, hunt.source)
+        finder = three.owner(true.author)
+        hunter, liar = (node for node in three.nodes if node is not finder)
+        facts = three.store(finder).get(true.id).body | {"parent": true.id}
+        made_up = three.publish(
+            liar, facts | {"value": true.value / 2, "description": "a lie"}, hunt.source + "LIE = 1\n", hunt.source
+        )
+        luck = three.publish(hunter, facts | hunt.best(true.value), hunt.lucky, hunt.source)
     heirs = {one for some in three.everywhere(lambda node: three.children(node, made_up), "an heir") for one in some}
     three.verify()
     for result, wanted in ((made_up, "refuted"), (true.id, "confirmed"), *((one, "descends") for one in heirs)):
@@ -100,21 +79,6 @@ def _submitted(three: Three, source: str) -> ResultRow:
 
 def _stands(three: Three, result: str, wanted: str, node: Node) -> bool:
     return wanted in three.standing(node, result)
-
-
-def _best(found: list[Tryout], tries: Iterator[Tryout], to_beat: float) -> dict[str, Any]:
-    """Return what is told of the best of all seeds; a few more are tried where none of them beats the parent."""
-    while (best := min(found, key=lambda one: one.outcome.value)).outcome.value >= to_beat:
-        found.append(next(tries))
-    return {
-        "value": best.outcome.value,
-        "holdout": best.outcome.holdout,
-        "holdout_gap": best.outcome.holdout_gap,
-        "holdout_gap_sd": best.outcome.holdout_gap_sd,
-        "seed": best.seed,
-        "checks": best.outcome.checks,
-        "description": f"the best of {len(found)} seeds",
-    }
 
 
 def _settled(ruling: Ruling | None, heard: Callable[[ClassRuling], bool]) -> bool:

@@ -10,29 +10,33 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from email import message_from_bytes, policy
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import measured
 from nodes import TINY, Found, Node, wait_for
 
 from ensue.genesis import Genesis
 from ensue.identity import Identity
 from ensue.store import Blob, Store
+from experiments import runner
 from experiments import track as tracks
 from experiments.experiment import experiment_key
+from experiments.runner import Outcome
 from node import settings, tryout
 from node.home import Home, open_replica
-from node.tryout import Tryout
 from verify.ruling import Ruling
 from verify.trust import Judge
 
 PROPOSER = Path(__file__).with_name("idle_proposer.py")
 CODE = re.compile(r"^\s+(\d\d-\d{4}-\d{4})\r?$", re.MULTILINE)
+SEEDS = 20
+"""With which luck is sought."""
 LOOK_EVERY_S = 0.25
 
 SHORT_NOISE_SD = 0.004
@@ -82,28 +86,59 @@ def short_track(folder: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
 class Hunt:
-    """A script with one seed after the other, as who hopes for luck would run it."""
+    """Runs a change that changes nothing with one seed after the other, as who hopes for luck would; a context."""
 
-    home: Home
-    track: str
+    def __init__(self, folder: Path, track: str, source: str, *, at_once: int) -> None:
+        self.source, self.lucky = source, f"{source}LUCK = 1\n"
+        self._folder, self._track, self._at_once = folder, track, at_once
+        self._runs: list[Future[tuple[int, Outcome]]] = []
 
-    def values(self, source: str) -> Iterator[Tryout]:
-        """Yield what the script came to with seed after seed, exactly as a node would find."""
-        chosen = settings.Settings(track=self.track, disk_free_bytes=0)
-        found = tracks.load(self.track)
-        bench = tryout.set_up(self.home, chosen, found, tracks.prepare(found, self.home.data))
-        for seed in range(10**6):
-            done = tryout.run(bench, source.encode(), seed=seed, on_event=lambda _: None, control=lambda: "run")
-            assert done.outcome.value is not None, (done.outcome, done.output)
-            yield done
+    def __enter__(self) -> Self:
+        chosen = settings.Settings(track=self._track, disk_free_bytes=0)
+        track, home = tracks.load(self._track), Home(self._folder)
+        measured.put(self._folder)
+        self._bench = tryout.set_up(home, chosen, track, tracks.prepare(track, home.data))
+        self._pool = ThreadPoolExecutor(self._at_once)
+        self._seek(SEEDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _seek(self, seeds: int) -> None:
+        self._runs += [self._pool.submit(self._run, len(self._runs) + number) for number in range(seeds)]
+
+    def _run(self, seed: int) -> tuple[int, Outcome]:
+        """Return the seed, and what the change came to with it, exactly as a node finds it."""
+        bench, source = self._bench, self.lucky.encode()
+        facts: dict[str, Any] = {"device": bench.hardware.device, "level": bench.level}
+        facts |= {"run_dir": self._folder / f"seed-{seed}", "on_event": lambda _: None, "control": lambda: "run"}
+        trained = runner.train(source, bench.track, bench.data, seed=seed, **facts)
+        outcome = runner.score(trained, source, bench.track, bench.data, **facts)
+        assert outcome.value is not None, outcome
+        return seed, outcome
+
+    def best(self, to_beat: float) -> dict[str, Any]:
+        """Return what is told of the best of all seeds; more are tried where none of them beats a value."""
+        while True:
+            seed, outcome = min((one.result() for one in self._runs), key=lambda one: one[1].value)
+            if outcome.value < to_beat:
+                break
+            self._seek(1)
+        told = {
+            name: getattr(outcome, name) for name in ("value", "holdout", "holdout_gap", "holdout_gap_sd", "checks")
+        }
+        return told | {"seed": seed, "description": f"the best of {len(self._runs)} seeds"}
 
 
 class Three:
-    """Three nodes, the first of which founded the network; close it."""
+    """Three nodes, the first of which founded the network; close it.
 
-    def __init__(self, folder: Path, track: str, within_s: float) -> None:
+    `within_s` bounds each wait; `idle_s` is how much longer a node's own experiments take than they compute.
+    """
+
+    def __init__(self, folder: Path, track: str, *, within_s: float, idle_s: float) -> None:
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             port = int(one.getsockname()[1])
@@ -111,7 +146,7 @@ class Three:
             "AUTORESEARCH_TRACK": track,
             "AUTORESEARCH_REPLICATION_SHARE": "1.0",
             "AUTORESEARCH_KEEP_ALPHA": "1e-6",
-            "AUTORESEARCH_PROPOSER": f"command:{sys.executable} {PROPOSER}",
+            "AUTORESEARCH_PROPOSER": f"command:{sys.executable} {PROPOSER} {idle_s}",
         }
         self.url = f"http://127.0.0.1:{port}"
         verifier = {"LISTEN": f"127.0.0.1:{port}", "URL": self.url, "TRIAL": "true"}
@@ -181,10 +216,13 @@ class Three:
 
     def verify(self) -> None:
         """Let the founder's verifier vouch for all three, each with an address of its own."""
-        for node in self.nodes:
-            address = f"{node.home.name}@example.org"
-            node.run("verify", address, *([] if node is self.nodes[0] else ["--verifier", self.url]))
-            node.run("verify", "--code", self._code(address))
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            list(pool.map(self._verify, self.nodes))
+
+    def _verify(self, node: Node) -> None:
+        address = f"{node.home.name}@example.org"
+        node.run("verify", address, "--verifier", self.url)
+        node.run("verify", "--code", self._code(address))
 
     def _code(self, to: str) -> str:
         """Return the code in the letter to an address."""

@@ -88,7 +88,7 @@ def test(store: Store, row: ResultRow, ruling: Ruling | None) -> str:
     own = ruling.own
     if own is None or not own.seats:
         return "not yet confirmed: no machine of its class was in the draw"
-    return verdict(own)
+    return verdict(own, alone=row.parent is None)
 
 
 def transfers(ruling: Ruling) -> list[tuple[str, str]]:
@@ -97,17 +97,21 @@ def transfers(ruling: Ruling) -> list[tuple[str, str]]:
     return [(name, verdict(one, transfer=True)) for name, one in others if name != ruling.hardware_class and one.pairs]
 
 
-def verdict(found: ClassRuling, *, transfer: bool = False) -> str:
-    """Return what the pairs of one class say, in words with their numbers."""
+def verdict(found: ClassRuling, *, transfer: bool = False, alone: bool = False) -> str:
+    """Return what the pairs of one class say, in words with their numbers; `alone`: it was rerun beside itself."""
     pairs, by = text.plural(found.pairs, "pair"), text.plural(found.accounts, "account")
+    seen = text.number(found.measured)
     evidence = f"E = {_round(found.evidence)} of {_round(found.evidence_needed)}"
     gain = "" if found.gain is None else f"{text.number(abs(found.gain))} ± {text.number(found.gain_sd)}"
     if found.refuted and not transfer:
-        return f"refuted: it gained {_signed(found)} in {pairs} by {by}, and luck does not explain what its author told"
+        gained = "" if alone else f"gained {_signed(found)} and "
+        return f"refuted: it {gained}measured {seen} in {pairs} by {by}; luck does not explain what its author told"
     if found.answer == "better":
         return f"{'holds here too: ' if transfer else _CONFIRMED}better by {gain} in {pairs} by {by}, {evidence}"
     if found.answer == "worse":
         return f"worse in reruns: by {gain} in {pairs} by {by}"
+    if alone and found.pairs:
+        return f"it has no parent to be better than; in {pairs} by {by} it measured {seen}"
     if found.answer == "tie":
         return f"a tie: no gain worth the name in {pairs} by {by} ({_signed(found)})"
     waiting = "" if found.pairs else ", the first reruns are to come"
@@ -130,16 +134,11 @@ def _unlisted(store: Store, row: ResultRow) -> str:
     """Return why no verifier has put an official result to the test."""
     if row.status != "kept" or row.value is None:
         return "only kept results are"
-    if row.parent is None:
-        return "it has no parent to be compared with"
-    try:
-        parent = store.result(row.parent)
-    except UnknownId:
-        return "its parent is not here yet"
-    if parent.source == row.source:
-        return "it is its parent's own script, run again"
-    if parent.value is None:
-        return "its parent has no value"
+    if row.parent is not None:
+        try:
+            store.result(row.parent)
+        except UnknownId:
+            return "its parent is not here yet"
     best = store.best(row.track, row.hardware_class, level="confirmed")
     if best is not None and best.value is not None:
         ahead = row.value - best.value if row.direction == "min" else best.value - row.value

@@ -124,10 +124,13 @@ def _table(ranked: Sequence[ResultRow], store: Store, by_author: bool, owed: dic
     columns: dict[str, tuple[str, list[str]]] = {
         "#": (">", [str(place) if row.value is not None else text.NONE for place, row in enumerate(ranked, 1)]),
         metric: (">", [text.number(row.value) for row in ranked]),
+        "reruns": (">", [text.number(row.measured) for row in ranked]),
         "gain": (">", [text.signed(output.gain(row, store)) for row in ranked]),
         "status": ("<", [f"{output.MARKS[row.status]} {row.status.replace('_', ' ')}" for row in ranked]),
         "id": ("<", [text.short(row.id) for row in ranked]),
     }
+    if all(row.measured is None for row in ranked):
+        del columns["reruns"]
     if any(row.level != "recorded" for row in ranked):
         columns["✓"] = ("<", [_MARK[row.level] for row in ranked])
     columns["by"] = ("<", [called.who(row.agent, row.author) for row in ranked])
@@ -147,7 +150,7 @@ def _table(ranked: Sequence[ResultRow], store: Store, by_author: bool, owed: dic
     cells = [list(row) for row in zip(*(column for _, column in columns.values()), strict=True)]
     aligns = "".join(align for align, _ in columns.values())
     colours = [output.COLOURS[row.status] for row in ranked]
-    spare = ["when", "hardware", *([] if owed is not None else ["by"])]
+    spare = ["when", "hardware", "reruns", *([] if owed is not None else ["by"])]
     output.rows(list(columns), cells, aligns, colours, spare=spare)
     if owed is not None:
         _others(store, ranked, owed)

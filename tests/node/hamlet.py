@@ -139,7 +139,7 @@ class Hamlet:
             for person in self.people:
                 self.judge.settle()
                 for task in self.judge.work(person.account.peer_id, self.track, CLASS)[:1]:
-                    person.rerun(task, gains[task.result])
+                    person.rerun(task, gains.get(task.result, 0.0))
                     idle = False
             self.draw()
             if idle:

@@ -41,7 +41,7 @@ def test_a_result_says_how_far_its_test_has_come(hamlet: Hamlet, invoke: Invoke)
     ada, bob, *_ = hamlet.people
     base = ada.find(1.6, None, "baseline")
     true = bob.find(1.58, base, "a true gain")
-    assert "it has no parent to be compared with" in shown(invoke, base)["level"]
+    assert "fewer than 2 other accounts" in shown(invoke, base)["level"]
     assert "fewer than 2 other accounts have a machine" in shown(invoke, true)["level"]
     hamlet.draw()
     level = shown(invoke, true)["level"]
@@ -144,8 +144,8 @@ def test_every_record_about_reruns_is_shown_and_listed(hamlet: Hamlet, invoke: I
     ada.rerun(hamlet.task(ada, true), None)
     words = {
         "calibration": ["5 runs on cpu-2t", "± 0.00", "may be drawn"],
-        "listing": ["draw 0 of 1 result, 4 machines", "0.005 a run", "a gain"],
-        "drawing": ["draw 0 of 1 result", "secrets"],
+        "listing": ["draw 0 of 2 results, 4 machines", "0.005 a run", "a gain"],
+        "drawing": ["draw 0 of 2 results", "secrets"],
         "duty": [f"to rerun {true[:10]}, block 0", "became"],
         "replication": ["–, –", "then child crashed (it crashed)", "60 processor seconds", "counts"],
     }

@@ -100,17 +100,20 @@ class Judge:
         return found
 
     def _has_moved(self, hearing: Hearing, before: Ruling) -> bool:
+        """Return whether a verdict may hang on a calibration that has changed: by noise, seats or pairs for each."""
         row = hearing.result(before.result)
-        if row is None:
+        if row is None or len(hearing.draws(row.id)) > 1:  # then a seat may be another draw's, with other seeds
             return True
-        if set(hearing.seats(row, before.account)) != set(before.classes):
+        seats = hearing.seats(row, before.account)
+        if set(seats) != set(before.classes):
             return True
         prior = _prior(hearing, row.id)
-        return any(
-            _figures(hearing.run_noise(before.track, name, prior)[0]) != _figures(one.run_sd)
-            or sorted(hearing.seats(row, before.account)[name]) != sorted(one.seats)
-            for name, one in before.classes.items()
-        )
+        for name, one in before.classes.items():
+            run_sd, freedom = hearing.run_noise(before.track, name, prior)
+            now = _figures(run_sd), freedom, _in_order(seats[name]), _pairs_each(hearing, row, before.account, name)
+            if now != (one.run_sd, one.freedom, one.seats, one.pairs_each):
+                return True
+        return False
 
     def _of_nobody(self, hearing: Hearing, keys: set[str]) -> Iterator[Ruling]:
         """Yield the rulings of results that are not official, or do not count: nothing is said about them."""
@@ -180,8 +183,7 @@ class Judge:
         run_sd, freedom = hearing.run_noise(row.track, name, _prior(hearing, row.id))
         run_sd = _figures(run_sd)
         pairs, sources = pairs_of(counted, given, run_sd)
-        least, most = ACCOUNT_PAIRS
-        each = max(least, min(most, -(-PAIRS_SHARED // max(1, hearing.in_draw(row, account, name)))))
+        each = _pairs_each(hearing, row, account, name)
         found = judge_pairs(
             pairs,
             author=account,
@@ -213,7 +215,7 @@ class Judge:
             counted=dict(Counter(pair.account for place, pair in enumerate(pairs) if place not in left_out)),
             done={one: len(blocks) for one, blocks in counted.blocks.items()},
             closed=counted.closed,
-            seats=tuple(sorted(given, key=lambda one: given[one].place)),
+            seats=_in_order(given),
             pairs_each=each,
             measured=None if row.value is None else typical(shortfall, row.value, row.direction),
         )
@@ -332,6 +334,16 @@ def _claimed(hearing: Hearing, row: ResultRow) -> float | None:
     if parent is None or parent.value is None or row.value is None or parent.hardware_class != row.hardware_class:
         return None
     return parent.value - row.value if row.direction == "min" else row.value - parent.value
+
+
+def _in_order(seats: Mapping[str, Seat]) -> tuple[str, ...]:
+    return tuple(sorted(seats, key=lambda one: seats[one].place))
+
+
+def _pairs_each(hearing: Hearing, row: ResultRow, account: str, hardware_class: str) -> int:
+    """Return how many pairs one account may add to a result of `account` in a class."""
+    least, most = ACCOUNT_PAIRS
+    return max(least, min(most, -(-PAIRS_SHARED // max(1, hearing.in_draw(row, account, hardware_class)))))
 
 
 def _figures(number: float) -> float:

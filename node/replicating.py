@@ -133,8 +133,9 @@ class Replicator:
     def _words(self, block: Block, pair: int, which: str) -> Trying:
         row = self._place.store.result(block.result)
         what = f"rerunning {short(block.result)} for {row.agent or row.author}"
-        where = f"block {block.block}, run {len(block.runs) + 1} of {len(ORDER)}: {which}, seed {block.seeds[pair]}"
-        why = f"{row.description}: others find out whether it is better than what it was changed from."
+        name = which if block.parent != block.result else "itself"  # what has no parent is run beside itself
+        where = f"block {block.block}, run {len(block.runs) + 1} of {len(ORDER)}: {name}, seed {block.seeds[pair]}"
+        why = f"{row.description}: what others measure says whether its gain holds."
         return Trying(None, f"{what}: {where}", why, None, None, None)
 
 

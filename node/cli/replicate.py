@@ -64,6 +64,8 @@ class Watch:
 def replicate(context: click.Context, identifier: str, device: str | None, in_json: bool) -> None:
     """Run one block of reruns of the result ID: its parent and itself, each twice, with seeds that nobody here chose.
 
+    A result without a parent is run beside itself, which shows whether others reach its value.
+
     What was measured is signed and shown to all. It counts towards the verdict where a draw gave your account a seat.
     Ctrl-C stops; the same command goes on with the same block.
     """
@@ -73,7 +75,7 @@ def replicate(context: click.Context, identifier: str, device: str | None, in_js
     from verify.trust import Judge
 
     with output.replica() as (home, store):
-        row = store.result(store.resolve(identifier, kinds=["result"]))
+        row = store.result(output.resolve(store, identifier, "result"))
         own = Identity.load(home.key).peer_id
         account = store.people.account_of(own)
         if account is None:
@@ -145,6 +147,8 @@ def _run(place: Place, task: Task, watch: Watch) -> Record | None:
 
 
 def _document(store: Store, judge: Judge, account: str, task: Task, row: ResultRow, record: Record) -> dict[str, Any]:
+    from node import levels
+
     ruling = judge.ruling(row.id)
     body = record.body
     pairs = [pair | {"gain": _gain(pair, row.direction)} for pair in body["pairs"]]
@@ -155,6 +159,7 @@ def _document(store: Store, judge: Judge, account: str, task: Task, row: ResultR
     if ruling is not None and here is not None:
         verdict = {name: getattr(here, name) for name in ("answer", "evidence", "evidence_needed", "pairs", "gain")}
         verdict |= {"pairs_needed": here.pairs_needed, "accounts": here.accounts, "refuted": here.refuted}
+        verdict["words"] = levels.verdict(here, transfer=task.transfer, alone=row.parent is None)
     return {
         "id": record.id,
         "duty": body["duty"],
@@ -197,8 +202,10 @@ def _report(document: dict[str, Any], in_json: bool) -> None:
     if in_json:
         output.print_json(document)
         return
+    names = ("parent", "child") if document["parent"] != document["result"] else ("once", "again")
     for number, pair in enumerate(document["pairs"], start=1):
-        click.echo(f"pair {number}  {_pair(pair)}  {click.style('seed ' + str(pair['seed']), dim=True)}")
+        click.echo(f"pair {number}  {_pair(pair, *names)}  {click.style('seed ' + str(pair['seed']), dim=True)}")
+    found = "no reruns count there yet" if document["verdict"] is None else text.printable(document["verdict"]["words"])
     why = text.printable(document["why"] or "its verdict was not found yet")
     if not document["counts"]:
         click.echo(f"It is signed and shown to all, and does not count: {why}.")
@@ -206,30 +213,15 @@ def _report(document: dict[str, Any], in_json: bool) -> None:
         click.echo(f"It is signed, and counts, but not all of it: {why}.")
     else:
         click.echo("It is signed, and counts.")
-    click.echo(
-        f"{text.short(document['result'])} on {text.printable(document['hardware_class'])}: {_verdict(document)}"
-    )
+    click.echo(f"{text.short(document['result'])} on {text.printable(document['hardware_class'])}: {found}")
     output.note(f"`autoresearch show {text.short(document['id'])}` shows it; a running node sends it to others.")
 
 
-def _pair(pair: dict[str, Any]) -> str:
+def _pair(pair: dict[str, Any], first: str, second: str) -> str:
     from node.replicating import run_words
 
-    words = f"parent {text.printable(run_words(pair['parent']))}, child {text.printable(run_words(pair['child']))}"
+    words = f"{first} {text.printable(run_words(pair['parent']))}, {second} {text.printable(run_words(pair['child']))}"
     gain = pair["gain"]
-    if gain is None:
+    if gain is None or second == "again":
         return words
     return f"{words}: {'better' if gain > 0 else 'worse'} by {abs(gain):.4f}" if gain else f"{words}: the same"
-
-
-def _verdict(document: dict[str, Any]) -> str:
-    """Return what reruns say so far, in words."""
-    verdict = document["verdict"]
-    if verdict is None:
-        return "no reruns count there yet"
-    if verdict["refuted"]:
-        return "refuted: its author's own figure is too good for luck"
-    so_far = f"{text.plural(verdict['pairs'], 'pair')} of {text.plural(verdict['accounts'], 'account')}"
-    if verdict["answer"] != "not yet":
-        return f"{verdict['answer']}, by {so_far}"
-    return f"not yet said, after {so_far}; about {verdict['pairs_needed']} more to go"

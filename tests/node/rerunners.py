@@ -93,7 +93,7 @@ class Hood:
         store.append(self.verifier, "credential", body)
         return Neighbour(node, account)
 
-    def publish(self, value: float, source: str, parent: str | None = None, **more: Any) -> str:
+    def publish(self, value: float | None, source: str, parent: str | None = None, **more: Any) -> str:
         """Publish a kept result of ada's; return its id."""
         blob = Blob(source.encode())
         track = self.track

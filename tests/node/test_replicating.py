@@ -152,7 +152,8 @@ def test_a_node_killed_within_a_block_goes_on_with_it(hood: Hood, how: signal.Si
     hood.draw()
     judge = Judge(hood.store)
     judge.settle()
-    (task,) = judge.work(hood.account.peer_id, hood.track.id, hood.hardware.hardware_class)
+    task = judge.work(hood.account.peer_id, hood.track.id, hood.hardware.hardware_class)[0]
+    assert task.result == child
     node = Node(hood.home.path, TINY, measure=True)
     process = node.start("join", "--plain")
     lines = wait_for_line(process, "run 2 of 4")
@@ -206,7 +207,7 @@ def test_replicate_by_hand_counts_with_a_seat_alone(hood: Hood):
     hood.draw()
     words = node.run("replicate", child)
     assert "It is signed, and counts." in words
-    assert "not yet said, after 2 pairs of 1 account" in words
+    assert "2 of about" in words
     assert [record.body["block"] for record in of_kind(hood, "replication")] == [0, 0]
     judge = Judge(hood.store)
     judge.settle()
@@ -240,10 +241,11 @@ def test_replicate_refuses_in_one_sentence(hood: Hood, invoke: Any, monkeypatch:
     gone = hood.publish(2.8, "A = 3\n", parent)
     hood.store.append(hood.ada.node, "retraction", {"target": gone, "reason": "wrong"})
     foreign = hood.publish(2.7, "A = 4\n", parent, track="ab" * 32)
+    crashed = hood.publish(None, "A = 6\n", parent, status="crashed", reason="it fell over")
     slow = hood.publish(2.6, "A = 5\n", parent, budget_s=6.0)
     for identifier, words in (
         ("0123456789", "0123456789"),
-        (parent, "no parent"),
+        (crashed, "crashed"),
         (mine, "your own"),
         (gone, "retracted"),
         (foreign, "not installed here"),

@@ -189,7 +189,8 @@ class Judge:
             author=account,
             noise=noise.of_pairs((run_sd, freedom)),
             rules=replace(rules, account_pairs_max=each),
-            claimed=_claimed(hearing, row) if name == row.hardware_class else None,
+            # Without a pair there may be no duty yet that names the parent, whose arrival then brings no new verdict.
+            claimed=_claimed(hearing, row) if pairs and name == row.hardware_class else None,
         )
         shortfall = [] if row.value is None else shortfalls(counted, given, row.value)
         beyond = name == row.hardware_class and is_out_of_reach(

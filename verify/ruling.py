@@ -71,6 +71,8 @@ class Ruling:
     number: int | None
     alpha: float | None
     confirmed_before: int
+    numbered_for: str = ""
+    """The account among whose candidates it has its number, also where it is not official or does not count."""
     classes: Mapping[str, ClassRuling] = field(default_factory=dict)
     ignored: tuple[tuple[str, str], ...] = ()
     """Replications that do not count, or not whole, and why."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from ensue.errors import UserError
@@ -73,14 +74,26 @@ class Judge:
         """Yield the id, answer, measured score and ruling of all results on which what has changed has a bearing."""
         hearing = Hearing(self._store)
         changed = self._changed(hearing, targets)
-        accounts: dict[str | None, set[str]] = {}
-        for key in changed:
-            row = hearing.result(key)
-            if row is not None:
-                accounts.setdefault(_author(hearing, row), set()).add(key)
-        for account, keys in sorted(accounts.items(), key=lambda one: one[0] or ""):
-            rulings = self._of_nobody(hearing, keys) if account is None else self._of_account(hearing, account, keys)
-            yield from ((one.result, one.answer, _score(hearing, one), one.text()) for one in rulings)
+        accounts: dict[str, set[str]] = {}
+        nobodys = []
+        for key in sorted(changed):
+            row, before = hearing.result(key), self.ruling(key)
+            if row is None:
+                continue
+            # Whose it was has others of its results numbered anew, whatever becomes of this one.
+            affected = hearing.account_of(row.author, row.seq), before.numbered_for if before is not None else None
+            for name in affected:
+                accounts.setdefault(name or "", set())
+            account = _author(hearing, row)
+            if account is None:
+                nobodys.append(row)
+            else:
+                accounts[account].add(key)
+        accounts.pop("", None)
+        rulings = [self._of_nobody(hearing, nobodys)]
+        rulings += (self._of_account(hearing, account, keys) for account, keys in sorted(accounts.items()))
+        for one in chain.from_iterable(rulings):
+            yield one.result, one.answer, _score(hearing, one), one.text()
 
     def _changed(self, hearing: Hearing, targets: Sequence[str]) -> set[str]:
         """Return the results to be judged: those named, their children, and those of a track whose noise has moved."""
@@ -93,7 +106,7 @@ class Judge:
                 found.update(one.body["result"] for one in duties)  # its own and its children's
                 found.update([target] if trials.about(target, "listing") else [])
                 continue
-            for said in self._store.trials.all_said() if hearing.machines(target) else ():
+            for said in self._store.trials.all_said() if self._store.results(target, limit=1) else ():
                 before = Ruling.read(said[1])
                 if before.track == target and self._has_moved(hearing, before):
                     found.add(before.result)
@@ -115,13 +128,12 @@ class Judge:
                 return True
         return False
 
-    def _of_nobody(self, hearing: Hearing, keys: set[str]) -> Iterator[Ruling]:
+    def _of_nobody(self, hearing: Hearing, rows: Sequence[ResultRow]) -> Iterator[Ruling]:
         """Yield the rulings of results that are not official, or do not count: nothing is said about them."""
-        for key in sorted(keys):
-            row = hearing.result(key)
-            if row is not None:
-                listed = bool(self._store.trials.about(key, "listing"))
-                yield Ruling(key, row.parent, "", row.track, row.hardware_class, listed, None, None, 0)
+        for row in rows:
+            listed = bool(self._store.trials.about(row.id, "listing"))
+            one = Ruling(row.id, row.parent, "", row.track, row.hardware_class, listed, None, None, 0)
+            yield replace(one, numbered_for=hearing.account_of(row.author, row.seq) or "")
 
     def _of_account(self, hearing: Hearing, account: str, keys: set[str]) -> Iterator[Ruling]:
         """Yield the rulings of an account's results that have changed, in the order in which they are numbered."""
@@ -155,7 +167,7 @@ class Judge:
         listed = bool(self._store.trials.about(row.id, "listing"))
         duties, told = hearing.duties(row), hearing.told(row)
         blank = Ruling(row.id, row.parent, account, row.track, row.hardware_class, listed, number, None, confirmed)
-        blank = replace(blank, unfinished=unfinished(duties, told))
+        blank = replace(blank, unfinished=unfinished(duties, told), numbered_for=account)
         if number is None:
             return replace(blank, ignored=tuple((one.id, "there was no draw yet") for one in told))
         rules = replace(self._rules, alpha=alpha_of(number, confirmed))

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from email import message_from_bytes, policy
 from functools import partial
@@ -87,9 +87,13 @@ def short_track(folder: Path) -> Path:
 
 
 class Hunt:
-    """Runs a change that changes nothing with one seed after the other, as who hopes for luck would; a context."""
+    """Runs a change that changes nothing with one seed after the other, as who hopes for luck would; a context.
 
-    def __init__(self, folder: Path, track: str, source: str, *, at_once: int) -> None:
+    With `beforehand` all runs are over when it is entered, so that they do not share the processors with nodes.
+    """
+
+    def __init__(self, folder: Path, track: str, source: str, *, at_once: int, beforehand: bool = False) -> None:
+        self._beforehand = beforehand
         self.source, self.lucky = source, f"{source}LUCK = 1\n"
         self._folder, self._track, self._at_once = folder, track, at_once
         self._runs: list[Future[tuple[int, Outcome]]] = []
@@ -101,6 +105,8 @@ class Hunt:
         self._bench = tryout.set_up(home, chosen, track, tracks.prepare(track, home.data))
         self._pool = ThreadPoolExecutor(self._at_once)
         self._seek(SEEDS)
+        if self._beforehand:
+            wait(self._runs)
         return self
 
     def __exit__(self, *_: object) -> None:

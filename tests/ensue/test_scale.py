@@ -179,7 +179,7 @@ def test_a_flipped_bit_of_a_packed_record_is_noticed(filled: Path, world: list[R
 
 
 SMALL = {"up", "names", "meta", "local", "frozen", "dictionaries", "counts", "totals", "outbox"}
-"""Tables that may be walked: they do not grow with the records, or are what is asked for; `up` is a walk to the root."""
+"""Tables that may be walked: they do not grow with the records, or are asked for; `up` is the way to the root."""
 
 
 def ask_everything(store: Store, world: list[Record]) -> None:

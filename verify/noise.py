@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from verify.verdict import Noise
+from verify.verdict import FREEDOM_MAX, Noise
 
 PRIOR_FREEDOM = 8.0
 """Degrees of freedom that a track's own figure counts for."""
@@ -33,7 +33,7 @@ def run_noise(prior_sd: float, told: Mapping[str, Iterable[tuple[str, float]]]) 
         counted = min(own, ACCOUNT_FREEDOM_MAX)
         total += counted * variance
         freedom += counted
-    return math.sqrt(total / freedom), freedom
+    return math.sqrt(total / freedom), min(freedom, float(FREEDOM_MAX))
 
 
 def of_pairs(run: tuple[float, float]) -> Noise:

@@ -239,8 +239,9 @@ class Judge:
     def work(self, account: str, track: str, hardware_class: str) -> list[Task]:
         """Return the blocks that an account may run on a machine of a class, the most wanted first; settle before.
 
-        First results of this class, the best first; then those of others, where they are confirmed in their own class
-        or nobody but the author could rerun them there.
+        First results of this class, the one with the fewest blocks of the account first, since one account's alone
+        decide nothing, then the best; then those of other classes, where they are confirmed in their own class or
+        nobody but the author could rerun them there.
         """
         hearing = Hearing(self._store)
         found = []
@@ -257,8 +258,8 @@ class Judge:
             row = hearing.result(ruling.result)
             if task is not None and row is not None and row.value is not None:
                 score = row.value if row.direction == "min" else -row.value
-                found.append((transfer, score, task.result, task))
-        return [task for *_, task in sorted(found, key=lambda one: one[:3])]
+                found.append((transfer, task.block, score, task.result, task))
+        return [task for *_, task in sorted(found, key=lambda one: one[:4])]
 
     def task(self, account: str, result: str, hardware_class: str) -> Task:
         """Return the next block on one result, for who wants to run it by hand; settle before.

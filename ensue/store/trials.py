@@ -13,8 +13,8 @@ from ensue.record import Record
 from ensue.store.database import Database
 from ensue.store.rows import ANSWERS, checked
 
-_FINAL = "(SELECT no FROM names WHERE name IN ('duty', 'listing', 'drawing'))"
-"""Kinds that nobody can take back: else an unwelcome outcome could be."""
+_FINAL = "(SELECT no FROM names WHERE name IN ('calibration', 'duty', 'listing', 'drawing'))"
+"""Kinds that nobody can take back: else an unwelcome outcome could be, or the seat that led to it."""
 JUDGED_AT_ONCE = 100
 """Results judged in one transaction."""
 Said = tuple[str, str, float | None, str]

@@ -158,6 +158,30 @@ def test_who_leaves_a_block_out_adds_nothing_more(village: Village):
     assert found.own.closed == (bob.account.peer_id,)
 
 
+def test_nobody_leaves_a_seat_for_another_one(village: Village):
+    _, true, _ = lines(village)
+    village.draw()
+    bob = village.people[1]
+    before = next(task for task in village.work(bob) if task.result == true)
+    drawn = village.store.trials.by(bob.node.peer_id, "calibration")[0]
+    village.store.append(bob.node, "retraction", {"target": drawn.id, "reason": "unwelcome"})
+    assert next(task for task in village.work(bob) if task.result == true) == before
+    bob.calibrate(available=False)
+    assert next(task for task in village.work(bob) if task.result == true) == before
+
+
+def test_blocks_are_spread_over_what_is_under_test(village: Village):
+    _, true, lucky = lines(village)
+    village.draw()
+    bob = village.people[1]
+    done = []
+    for _ in range(4):
+        task = village.work(bob)[0]
+        bob.rerun(task, 0.0, village.chance)
+        done.append((task.result, task.block))
+    assert done == [(true, 0), (lucky, 0), (true, 1), (lucky, 1)]
+
+
 def test_a_verdict_falls_with_the_word_of_its_verifier(village: Village):
     _, true, lucky = lines(village)
     village.draw()

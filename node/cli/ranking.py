@@ -150,7 +150,7 @@ def _table(ranked: Sequence[ResultRow], store: Store, by_author: bool, owed: dic
     cells = [list(row) for row in zip(*(column for _, column in columns.values()), strict=True)]
     aligns = "".join(align for align, _ in columns.values())
     colours = [output.COLOURS[row.status] for row in ranked]
-    spare = ["when", "hardware", "reruns", *([] if owed is not None else ["by"])]
+    spare = [name for name in ("when", "hardware", "reruns") if name in columns] + ([] if owed is not None else ["by"])
     output.rows(list(columns), cells, aligns, colours, spare=spare)
     if owed is not None:
         _others(store, ranked, owed)

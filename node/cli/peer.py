@@ -6,7 +6,6 @@ folder. Left out: the way to the peer (`node.swarm.query`).
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +51,8 @@ def said(address: str, track: str | None, about: Ranking | Best) -> Iterator[Sai
 
     Raises UserError, TransportError or NetworkError, each a sentence.
     """
+    import asyncio
+
     from node.swarm import inquiry, query
 
     genesis, addresses = _found(address)

@@ -49,7 +49,7 @@ class Agent:
         self._turns = Turns(bench.store)
         self._patience = Patience(bench.runs, bench.settings.disk_free_bytes, control, self._report.waiting)
         self._persist = self._patience.persist
-        trust = Judge(bench.store, bench.policy)
+        trust = Judge(bench.store)
         self._duties = Duties(bench, trust, control, self._patience, self._report, view.note)
         self._lost: Record | None = None  # another node's claim that counts more than that of the run in progress
         self._mark = time.monotonic()

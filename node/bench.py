@@ -4,7 +4,6 @@ Left out: opening it (research), and the loop (agent).
 """
 
 import threading
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,8 +44,6 @@ class Place:
     level: Level
     runs: Path
     """Folder for the runs of this device alone."""
-    policy: Mapping[str, object] = field(default_factory=dict)
-    """What the network was founded with."""
     shared: Shared = field(default_factory=Shared)
 
 

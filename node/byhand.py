@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ensue.errors import AlreadyRunning, UserError
-from ensue.genesis import Genesis
 from ensue.identity import Identity
 from experiments import track as tracks
 from node import machine, settings
@@ -83,7 +82,6 @@ def place(home: Home, chosen: Settings, store: Store, track: Track, preparing: C
         hardware=hardware,
         level=level,
         runs=home.runs,
-        policy=Genesis.load(home.genesis).policy,
     )
 
 

@@ -148,7 +148,6 @@ def _benches(home: Home, chosen: Settings, member: Membership, track: Track, vie
             level=level,
             workspace=Workspace(home.workspace, hardware.device),
             proposer=load_proposer(chosen.proposer, timeout_s=chosen.proposer_timeout_s),
-            policy=member.genesis.policy,
             runs=home.runs / hardware.device.replace(":", "-") if several else home.runs,
             shared=shared,
         )

@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from ensue.body import DRAWS_MAX, ENTRANTS_MAX, LISTED_MAX
 from verify import lottery, seating
 from verify.hearing import Hearing, Machine
 from verify.trust import Judge
@@ -27,18 +28,12 @@ AT_ONCE = 2
 """Results of one hardware class that are under test at a time."""
 LOOKED_AT_MAX = 50
 """Best results of a class that are looked at for the next one to test."""
-ENTRANTS_MAX = 256
-"""Machines that one listing names."""
 OTHERS_MIN = 2
 """Accounts besides the author's that must be there before a draw makes sense."""
 ASLEEP_MS = 14 * 86_400_000
 """A machine that has published nothing for so long is not drawn."""
 REDRAWN_MS = 6 * 3_600_000
 """A result of which nothing was heard for so long gets seven more seats."""
-DRAWS_MAX = 4
-"""Draws for one result."""
-DRAWINGS_MAX = 64
-"""Secrets told in one record."""
 
 
 class Registrar:
@@ -81,7 +76,7 @@ class Registrar:
         for draw, results in sorted(chosen.items()):
             sealed = [
                 {"result": one, "noise_sd": noise_sd, "commitment": seating.commitment(self._secret(now, one, draw))}
-                for one in results[:DRAWINGS_MAX]
+                for one in results[:LISTED_MAX]
             ]
             names = sorted(one.id for one in machines)
             body = {"quorum": now.statement, "draw": draw, "results": sealed, "entrants": names}
@@ -183,8 +178,8 @@ class Registrar:
                 ready.setdefault((quorum, draw), []).append(result)
         signed = 0
         for (quorum, draw), results in sorted(ready.items()):
-            for start in range(0, len(results), DRAWINGS_MAX):
-                some = results[start : start + DRAWINGS_MAX]
+            for start in range(0, len(results), LISTED_MAX):
+                some = results[start : start + LISTED_MAX]
                 secrets = [seating.secret_of(self._identity.seed(), quorum, one, draw) for one in some]
                 opened = [{"result": one, "secret": secret} for one, secret in zip(some, secrets, strict=True)]
                 body = {"quorum": quorum, "draw": draw, "results": opened}

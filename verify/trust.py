@@ -31,8 +31,6 @@ PAIRS_SHARED = 32
 """Pairs that the accounts of a draw share, as far as the bounds for each let them."""
 BLOCK_PAIRS = 2
 """Pairs in one block."""
-BLOCKS_MAX = 32
-"""Blocks of one account on one result."""
 REACH = 12.0
 """Standard deviations of a run by which an author's value may be better than what reruns measure: machines differ."""
 FLAGS_AGAINST = frozenset(("retracted", "frozen", "revoked"))
@@ -41,12 +39,11 @@ __all__ = ["ClassRuling", "Judge", "Ruling", "Task"]
 
 
 class Judge:
-    """Judges the results of one replica; `policy` is what the genesis says about it."""
+    """Judges the results of one replica, by rules that are the same in every network."""
 
-    def __init__(self, store: Store, policy: Mapping[str, object] | None = None) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._rules = Rules()
-        self.policy = dict(policy or {})
 
     # Verdicts
 
@@ -301,7 +298,7 @@ class Judge:
         block = here.done.get(account, 0)
         if row is None or parent is None or account in here.closed:
             return None
-        if block * BLOCK_PAIRS >= here.pairs_each or block >= BLOCKS_MAX:
+        if block * BLOCK_PAIRS >= here.pairs_each:
             return None
         seat: Seat = hearing.seats(row, ruling.account)[hardware_class][account]
         place = (row.id, parent.id, row.source, parent.source, row.track, hardware_class)

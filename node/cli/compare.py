@@ -39,7 +39,7 @@ def compare(by: By, hardware_class: str | None, experiments: int, track: str | N
 
     with output.replica() as (home, store):
         wanted = tracks.asked(home, store, track)
-        judge = output.judge(home, store)
+        judge = output.judge(store)
         rulings = {one.result: one for one in judge.rulings()}
         noise = class_noise(home, judge, wanted.id)
         rows = (row for row in store.history(wanted.id) if hardware_class in (None, row.hardware_class))

@@ -99,17 +99,17 @@ def replica() -> Iterator[tuple[Home, Store]]:
     with open_replica(home) as store:
         if store.trials.waiting():
             try:
-                judge(home, store).settle()
+                judge(store).settle()
             except DiskFull as error:
                 click.secho(f"verdicts on reruns are those of before: {error}", dim=True, err=True)
         yield home, store
 
 
-def judge(home: Home, store: Store) -> Judge:
-    """Return what judges the reruns of a replica, by the policy of its network."""
+def judge(store: Store) -> Judge:
+    """Return what judges the reruns of a replica."""
     from verify.trust import Judge
 
-    return Judge(store, policy(home))
+    return Judge(store)
 
 
 def policy(home: Home) -> dict[str, Any]:

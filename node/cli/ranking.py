@@ -66,10 +66,9 @@ def earned(home: Home, store: Store, track: str) -> dict[str, Earned]:
     """Return what each account has earned on a track."""
     from node.credit import totals
 
-    judge = output.judge(home, store)
-    rulings = {one.result: one for one in judge.rulings() if one.track == track}
+    rulings = {one.result: one for one in output.judge(store).rulings() if one.track == track}
     found: dict[str, Earned] = {}
-    for name, units in totals(store, judge.policy, track, rulings).items():
+    for name, units in totals(store, output.policy(home), track, rulings).items():
         found.setdefault(name, Earned()).units = units
     for one in rulings.values():
         if one.account and (one.refuted or one.confirmed):

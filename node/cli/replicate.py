@@ -69,7 +69,6 @@ def replicate(context: click.Context, identifier: str, device: str | None, in_js
     What was measured is signed and shown to all. It counts towards the verdict where a draw gave your account a seat.
     Ctrl-C stops; the same command goes on with the same block.
     """
-    from ensue.genesis import Genesis
     from ensue.identity import Identity
     from node import byhand, machine
     from verify.trust import Judge
@@ -81,7 +80,7 @@ def replicate(context: click.Context, identifier: str, device: str | None, in_js
         if account is None:
             raise UserError("this node speaks for no account yet: the next `autoresearch join` makes one")
         chosen, track = _conditions(home, row, device)
-        judge = Judge(store, Genesis.load(home.genesis).policy)
+        judge = Judge(store)
         judge.settle()
         hardware = machine.hardware(home, machine.devices(chosen)[0], threads=track.threads)
         task = judge.task(account, row.id, hardware.hardware_class)

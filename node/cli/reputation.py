@@ -36,7 +36,7 @@ def reputation(account: str | None, track: str | None, in_json: bool) -> None:
 
     with output.replica() as (home, store):
         wanted = tracks.asked(home, store, track)
-        judge = output.judge(home, store)
+        judge = output.judge(store)
         only = None if account is None else named(home, store, account, wanted.id)
         rulings, noise = judge.rulings(), class_noise(home, judge, wanted.id)
         found = reputations(store, wanted.id, rulings, noise, time.time_ns() // 1_000_000, only)

@@ -114,7 +114,7 @@ class Hamlet:
         for person in self.people:
             person.vouch()
         self.registrar = Registrar(self.store, self.verifier, {self.track: NOISE_SD})
-        self.judge = Judge(self.store, genesis.policy)
+        self.judge = Judge(self.store)
 
     def begin(self, identity: Identity) -> None:
         ownlog.begin(self.home.database, self.network, identity.peer_id)

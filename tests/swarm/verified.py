@@ -21,7 +21,6 @@ from typing import Any, Self
 import measured
 from nodes import TINY, Found, Node, wait_for
 
-from ensue.genesis import Genesis
 from ensue.identity import Identity
 from ensue.store import Blob, Store
 from experiments import runner
@@ -260,7 +259,7 @@ class Three:
             before = [self.store(node).digest() for node in self.nodes]
             said = []
             for node in self.nodes:
-                Judge(self.store(node), Genesis.load(node.home / "genesis.json").policy).settle()
+                Judge(self.store(node)).settle()
                 said.append(self.store(node).trials.all_said())
             after = [self.store(node).digest() for node in self.nodes]
             return said if before == after and len(set(after)) == 1 else None

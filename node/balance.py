@@ -33,6 +33,10 @@ class Balance:
         """Return whether a rerun may begin now."""
         return share > 0 and self.experiments > 0 and self.saved_s >= 0
 
+    def paid_for(self, share: float) -> bool:
+        """Return whether a run as long as an experiment is earned already, so that it delays none."""
+        return self.free(share) and self.saved_s >= (1.0 - share) * self.research_s / self.experiments
+
     def researched(self, seconds: float, share: float, experiments: int = 1) -> Balance:
         """Return the balance after so many seconds of research, or of waiting for it."""
         return replace(

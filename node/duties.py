@@ -90,7 +90,8 @@ class Duties:
             if block is not None:
                 self._open.append(block)
                 return self._finish(block)
-        return self._calibrator.due() and self._calibrator.run_one()
+        # Others wait for a rerun, which may be made on credit; for a calibration nobody does.
+        return self._calibrator.due() and self.balance.paid_for(self._share) and self._calibrator.run_one()
 
     def researched(self, seconds: float, *, experiments: int = 1) -> None:
         """Count seconds of an experiment, or of waiting for others."""

@@ -162,6 +162,18 @@ def test_duties_come_after_the_first_experiment_and_within_the_share(hood: Hood)
     assert [(body["result"] == child, body["block"]) for body in blocks] == [(True, 0), (False, 0)]
 
 
+def test_a_calibration_waits_until_its_time_is_earned():
+    balance = Balance()
+    assert not balance.paid_for(0.2)
+    earned = []
+    for _ in range(6):
+        balance = balance.researched(120.0, 0.2)
+        earned.append(balance.paid_for(0.2))
+    assert earned == [False, False, False, True, True, True]
+    assert not balance.reran(120.0, 0.2).paid_for(0.2)
+    assert not balance.paid_for(0.0)
+
+
 def test_doctor_calibrates_and_says_how_fast_this_machine_is(hood: Hood):
     node = Node(hood.home.path, TINY, measure=True)
     verdicts = {check["name"]: check for check in asked(node)["checks"]}

@@ -53,6 +53,7 @@ class Database:
         self.path = path
         self._application_id = application_id
         self._lock = threading.RLock()
+        self._held_kib, self._until_written = CACHE_KIB, False
         with _explained(path):
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -159,17 +160,29 @@ class Database:
             finally:
                 if not durable:
                     self.run("PRAGMA synchronous=FULL")
+                if self._until_written:
+                    self._hold(CACHE_KIB, CHECKPOINT_PAGES)
+                    self._until_written = False
 
     @contextmanager
     def catching_up(self) -> Iterator[None]:
         """Holds more pages in memory and folds the write-ahead log into the file less often."""
-        self.run(f"PRAGMA cache_size=-{CATCHING_UP_CACHE_KIB}")
-        self.pragma(f"wal_autocheckpoint={CATCHING_UP_PAGES}")
+        self._hold(CATCHING_UP_CACHE_KIB, CATCHING_UP_PAGES)
         try:
             yield
         finally:
-            self.run(f"PRAGMA cache_size=-{CACHE_KIB}")
-            self.pragma(f"wal_autocheckpoint={CHECKPOINT_PAGES}")
+            self._hold(CACHE_KIB, CHECKPOINT_PAGES)
+
+    def expect_many(self) -> None:
+        """Does the same until this transaction ends, so that its pages are folded into the file by a later one."""
+        if self._held_kib == CACHE_KIB:
+            self._hold(CATCHING_UP_CACHE_KIB, CATCHING_UP_PAGES)
+            self._until_written = True
+
+    def _hold(self, kib: int, pages: int) -> None:
+        self.run(f"PRAGMA cache_size=-{kib}")
+        self.pragma(f"wal_autocheckpoint={pages}")
+        self._held_kib = kib
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

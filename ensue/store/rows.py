@@ -185,6 +185,11 @@ def experiment_number(key: str) -> int:
     return int.from_bytes(bytes.fromhex(key[: 2 * EXPERIMENT_BYTES]), "big", signed=True)
 
 
+def tie(key: bytes) -> int:
+    """Returns the first 7 bytes of an id as a number, which orders as the id does."""
+    return int.from_bytes(key[:7], "big")
+
+
 def flags(retracted: int, frozen: int, tainted: int = 0, answer: int = 0, doubted: int = 0) -> tuple[str, ...]:
     """Returns what may be said against a record, in words."""
     said = (

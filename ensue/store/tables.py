@@ -16,6 +16,7 @@ from ensue.fold import Standing, void_mark
 from ensue.people import NEVER
 from ensue.store.database import Database
 from ensue.store.entry import CLAIM, RESULT, RETRACTION, TEXT, Entry
+from ensue.store.rows import tie
 from ensue.store.schema import LIVE_TABLES
 from ensue.store.vouching import Vouching
 from ensue.store.waits import Waits
@@ -145,7 +146,7 @@ class Tables:
                 results.append(
                     (
                         *(no, author, track, name(item.hardware_class), agent, status, item.place, item.score),
-                        *(int.from_bytes(item.id[:7], "big"), item.experiment),
+                        *(tie(item.id), item.experiment),
                         *(known.get(item.claim or b""), parent, 0, frozen, tainted, item.time_ms),
                         not frozen and official(author, item.seq, item.time_ms),
                     )

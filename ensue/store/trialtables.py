@@ -4,10 +4,11 @@ Every change of what a verdict may hang on puts its result on the list, in the t
 judging (verify.trust) and reading (trials). Rejected: comparing all verdicts with the records at each query.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ensue.store.database import Database
 from ensue.store.entry import TRIAL, Entry
+from ensue.store.rows import tie
 
 _MARK = "INSERT OR IGNORE INTO stale(target) "
 
@@ -17,6 +18,11 @@ class TrialTables:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._listed: dict[int, list[bytes]] | None = None
+
+    def begin(self) -> None:
+        """Forgets what was read before this transaction, which other processes may have changed."""
+        self._listed = None
 
     def clear(self) -> None:
         """Throws away verdicts and list; the index is a live table."""
@@ -28,6 +34,7 @@ class TrialTables:
         trials = [(no, item) for no, item in batch if item.role == TRIAL]
         rows = [(target, no, name(item.kind)) for no, item in trials for target in dict.fromkeys(item.about)]
         if rows:
+            self._listed = None
             self._database.run_many("INSERT INTO about(target, no, kind) VALUES (?, ?, ?)", rows)
             self._database.run_many(_MARK + "VALUES (?)", [(target,) for target, _, _ in rows])
         if self._any():
@@ -42,13 +49,28 @@ class TrialTables:
         self._database.run(_MARK + "SELECT target FROM about WHERE no = ?", (no,))
         self._database.run(_MARK + "SELECT ? WHERE EXISTS(SELECT 1 FROM about WHERE target = ?)", (key, key))
 
-    def respoken(self, node: int) -> None:
-        """Notes that a node's records are vouched for in another way than before."""
-        if self._any():
-            mine = "FROM records r INDEXED BY records_author CROSS JOIN about a ON {} WHERE r.author = ?"
-            self._database.run(_MARK + "SELECT a.target " + mine.format("a.no = r.no"), (node,))
-            listed = " AND a.kind = (SELECT no FROM names WHERE name = 'listing')"
-            self._database.run(_MARK + "SELECT a.target " + mine.format("a.target = r.id") + listed, (node,))
+    def respoken(self, node: int, ties: Iterable[int]) -> None:
+        """Notes that a node's records, among them results whose ids begin so, are vouched for in another way."""
+        if not self._any():
+            return
+        self._database.run(
+            _MARK + "SELECT a.target FROM records r INDEXED BY records_author CROSS JOIN about a ON a.no = r.no"
+            " WHERE r.author = ?",
+            (node,),
+        )
+        listed = self._listings()
+        self._database.run_many(
+            _MARK + "VALUES (?)", [(target,) for tie in ties if tie in listed for target in listed[tie]]
+        )
+
+    def _listings(self) -> dict[int, list[bytes]]:
+        """Returns what is listed by how its id begins: the ids of an author's results are in as many wide rows."""
+        if self._listed is None:
+            self._listed = {}
+            of = "SELECT target FROM about WHERE kind = (SELECT no FROM names WHERE name = 'listing')"
+            for (target,) in self._database.rows(of):
+                self._listed.setdefault(tie(target), []).append(target)
+        return self._listed
 
     def everything(self) -> None:
         """Notes that others are trusted than before."""

@@ -29,6 +29,8 @@ from ensue.store.trusted import read_in_force, spelled, vouches
 
 Naming = Callable[[str], int]
 """Gives a name its number."""
+MANY = 1_000
+"""Results that change pages at random, so that more of them should be held in memory."""
 
 
 class Vouching:
@@ -50,6 +52,7 @@ class Vouching:
         self._in_force = None
         self._covers.clear()
         self._speakers.clear()
+        self.trials.begin()
 
     def forget(self) -> None:
         """Drops what is to be judged, of a transaction that was rolled back."""
@@ -164,18 +167,21 @@ class Vouching:
             self._again(node)
 
     def _again(self, node: int) -> None:
-        """Judges every result of a node."""
-        changed = []
-        for no, seq, time_ms, counts, before in self._database.rows(
-            "SELECT x.no, r.seq, x.time_ms, x.retracted = 0 AND x.frozen = 0, x.official"
-            " FROM records r INDEXED BY records_author CROSS JOIN results x ON x.no = r.no WHERE r.author = ?",
+        """Judges every result of a node, without a look at its records, which are at random places of the file."""
+        changed, ties = [], []
+        for no, seq, tie, time_ms, counts, before in self._database.rows(
+            "SELECT x.no, r.seq, x.tie, x.time_ms, x.retracted = 0 AND x.frozen = 0, x.official"
+            " FROM records r INDEXED BY records_log CROSS JOIN results x ON x.no = r.no WHERE r.author = ?",
             (node,),
         ):
+            ties.append(tie)
             official = bool(counts) and self.official(node, seq, time_ms)
             if official != bool(before):
                 changed.append((official, no))
+        if len(changed) >= MANY:
+            self._database.expect_many()
         self._database.run_many("UPDATE results SET official = ? WHERE no = ?", changed)
-        self.trials.respoken(node)
+        self.trials.respoken(node, ties)
 
     def official(self, author: int, seq: int, time_ms: int) -> bool:
         """Returns whether a result that counts is official."""

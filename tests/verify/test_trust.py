@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from village import CLASS, NETWORK, TRACK, Village, replication, run, sha
+from village import CLASS, NETWORK, TRACK, Person, Village, replication, run, sha
 
 from ensue.errors import UserError
 from ensue.store import Store
@@ -196,6 +196,21 @@ def test_a_verdict_falls_with_the_word_of_its_verifier(village: Village):
     village.store.append(verifier, "retraction", {"target": kept.id, "reason": "two accounts"})
     village.judge.settle()
     assert village.store.result(true).level == "recorded"
+    assert village.judge.ruling(true).answer == "not yet"  # type: ignore[union-attr]
+
+
+def test_a_verdict_falls_also_where_its_author_reruns_nothing(village: Village):
+    """None of its other records is about a rerun, so that the credential alone says what is to be judged again."""
+    eve = Person(village, 9)
+    eve.vouch()
+    true = eve.found(1.58, village.people[0].found(1.6, None, "baseline"), "true change")
+    village.draw()
+    village.rerun({true: 0.03}, *village.people)
+    assert village.judge.ruling(true).answer == "better"  # type: ignore[union-attr]
+    (kept,) = (one for one in village.store.records(kind="credential") if one.body["account"] == eve.account.peer_id)
+    village.store.append(village.verifiers[0], "retraction", {"target": kept.id, "reason": "a mistake"})
+    assert village.store.trials.waiting()
+    village.judge.settle()
     assert village.judge.ruling(true).answer == "not yet"  # type: ignore[union-attr]
 
 

@@ -184,10 +184,11 @@ class Settings:
         _matches("any|namespaces|bubblewrap", "any, namespaces or bubblewrap"),
     )
     verifier_listen: str = _setting(
-        "127.0.0.1:0",
-        "HOST:PORT or off",
-        "where the verifier in this home answers while the node runs, if there is one; port 0: any that is free",
-        _matches(r"off|\S{1,100}:\d{1,5}", "HOST:PORT, or off"),
+        "auto",
+        "auto, HOST:PORT or off",
+        "where the verifier in this home answers while the node runs, if there is one; auto: where its verifier.toml"
+        " says, and without a word there on loopback at any port",
+        _matches(r"auto|off|\S{1,100}:\d{1,5}", "auto, HOST:PORT, or off"),
     )
     ideas_share: float = _setting(
         0.5, "share", "the largest share of experiments that try people's hypotheses", _between(0.0, 1.0)

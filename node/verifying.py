@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 FOLDER, LOCK_NAME = "verifier", "verifier.lock"
 LISTENS_NOTE = "verifier listens"
 """Where the verifier of this home answers while the node runs, a URL."""
-OFF = "off"
+AUTO, OFF = "auto", "off"
+LOOPBACK = "127.0.0.1:0"
 
 
 def folder(home: Home) -> Path:
@@ -119,7 +120,10 @@ def _served(home: Home, store: Store, listen: str, note: Callable[[str], None], 
     from verify.settings import load
 
     try:
-        with running(home, store, load(folder(home)), listen) as (service, _):
+        chosen = load(folder(home))
+        told = {"listen", "url"} & chosen.model_fields_set
+        at = (chosen.listen if told else LOOPBACK) if listen == AUTO else listen
+        with running(home, store, chosen, at) as (service, _):
             registered(home, store, service.identity, ended.wait)
     except AutoresearchError as error:
         note(f"the verifier of this home is not served: {error}")

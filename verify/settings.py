@@ -19,7 +19,10 @@ ENVIRONMENT_PREFIX = "AUTORESEARCH_VERIFIER_"
 FILE_NAME = "verifier.toml"
 FILE_BYTES_MAX = 64 * 1024
 PASSWORD_CHARS_MAX = 1024
-_NOT_WHILE_A_NODE_RUNS = ("listen", "off")  # the node's own setting has the same variable, and this word besides
+_NODES_OWN = {
+    ("listen", "auto"),
+    ("listen", "off"),
+}  # words of the node's setting, which has the same variable
 
 
 def _printable(text: str) -> str:
@@ -134,7 +137,7 @@ def load(
     source = dict.fromkeys(found, str(path))
     for name in Settings.model_fields:
         variable = ENVIRONMENT_PREFIX + name.upper()
-        if variables.get(variable) and (name, variables[variable]) != _NOT_WHILE_A_NODE_RUNS:
+        if variables.get(variable) and (name, variables[variable]) not in _NODES_OWN:
             found[name], source[name] = variables[variable], variable
         if flags and flags.get(name) is not None:
             found[name], source[name] = flags[name], f"--{name.replace('_', '-')}"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,21 +94,38 @@ def test_a_command_asks_the_verifier_of_its_home_without_a_port(founded: Home):
         assert store.people.standing(account.peer_id, 0).official
 
 
+def wait_for(url: Callable[[], str | None]) -> str:
+    """Return a URL once there is one."""
+    for _ in range(500):
+        if found := url():
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it is not served")
+
+
 def test_a_node_serves_its_verifier_while_it_runs(founded: Home):
-    began = threading.Event()
     with open_replica(founded) as store:
         with verifying.served(founded, store, "127.0.0.1:0", pytest.fail):
-            for _ in range(500):
-                if url := store.local_get(verifying.LISTENS_NOTE):
-                    break
-                began.wait(0.02)
-            assert url is not None
+            url = wait_for(lambda: store.local_get(verifying.LISTENS_NOTE))
             assert httpx.get(f"{url}/v1/verifier").json()["verifier"] == verifying.own(founded)
         assert store.local_get(verifying.LISTENS_NOTE) is None
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/v1/verifier")
         with verifying.served(founded, store, verifying.OFF, pytest.fail):
             assert not [one for one in threading.enumerate() if one.name == "verifying"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_it_answers_where_its_own_file_says(founded: Home, told: bool):
+    with serving.bound("127.0.0.1:0") as free:
+        wanted = serving.url_of(free)
+    if told:
+        at = wanted.removeprefix("http://")
+        (verifying.folder(founded) / "verifier.toml").write_text(f'url = "{wanted}"\nlisten = "{at}"\n')
+    with open_replica(founded) as store, verifying.served(founded, store, verifying.AUTO, pytest.fail):
+        url = wait_for(lambda: store.local_get(verifying.LISTENS_NOTE))
+        assert (url == wanted) is told
+        assert httpx.get(f"{url}/v1/verifier").json()["verifier"] == verifying.own(founded)
 
 
 @pytest.mark.parametrize("spoil", ["port", "settings"])

@@ -298,9 +298,13 @@ def _of_people(kind: str, body: Mapping[str, Any]) -> str:
 
 @click.command(short_help="Draw a result's ancestors and descendants.")
 @click.argument("id")
+@click.option("--all", "whole", is_flag=True, help="Draw also the many children of one result that led nowhere.")
 @output.as_json
-def lineage(id: str, in_json: bool) -> None:
-    """Draw the line from the beginning to ID, what was tried on top of it, and who its confirmed gain is owed to."""
+def lineage(id: str, whole: bool, in_json: bool) -> None:
+    """Draw the line from the beginning to ID, what was tried on top of it, and who its confirmed gain is owed to.
+
+    The JSON document always has all of them.
+    """
     with output.replica() as (home, store):
         row = store.result(output.resolve(store, id, "result"))
         ancestors, descendants = store.lineage(row.id)
@@ -315,7 +319,7 @@ def lineage(id: str, in_json: bool) -> None:
                 }
             )
             return
-        for line in family(row, ancestors, descendants, output.columns()):
+        for line in family(row, ancestors, descendants, output.columns(), whole=whole):
             click.echo(line)
         if owed is not None:
             _print_credit(owed)

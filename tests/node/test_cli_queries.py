@@ -213,6 +213,22 @@ def test_lineage(research, invoke):
     assert len(document["descendants"]) == 4
 
 
+def test_lineage_draws_the_best_of_many_children_that_led_nowhere(research, invoke):
+    best = research.store.best(research.track)
+    for number in range(30):
+        value = None if number == 3 else 1.7 - number / 100
+        research.add("crashed" if value is None else "discarded", value, f"barren {number}", "nothing", parent=best.id)
+    shown = invoke("lineage", best.id).stdout.splitlines()
+    assert shown[-1].endswith("… 22 more that led nowhere: --all draws them too")
+    below = [line.split() for line in shown if line.startswith(("├─ ", "└─ ")) and "more" not in line]
+    assert [float(words[3]) for words in below] == [round(1.7 - number / 100, 2) for number in range(22, 30)]
+    assert len(invoke("lineage", best.id, "--all").stdout.splitlines()) == len(shown) - 1 + 22
+    assert len(json.loads(invoke("lineage", best.id, "--json").stdout)["descendants"]) == 30
+    built_on = research.store.results(research.track)[-28]
+    research.add("discarded", 1.9, "a child of it", "nothing", parent=built_on.id)
+    assert built_on.id[:10] in invoke("lineage", best.id).stdout
+
+
 def test_search(research, invoke):
     hits = json.loads(invoke("search", "matrix", "learning", "rate", "--json").stdout)
     assert {hit["kind"] for hit in hits} >= {"insight"}

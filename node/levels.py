@@ -115,6 +115,8 @@ def verdict(found: ClassRuling, *, transfer: bool = False, alone: bool = False) 
     if found.answer == "tie":
         return f"a tie: no gain worth the name in {pairs} by {by} ({_signed(found)})"
     waiting = "" if found.pairs else ", the first reruns are to come"
+    if found.repeats:
+        waiting = "; it gives one value with every seed, which counts once: a script must use the seed that it is given"
     about = f"{found.pairs} of about {found.pairs + found.pairs_needed} pairs"
     return f"not yet {'known' if transfer else 'confirmed'}: {about}, {evidence}{waiting}"
 

@@ -53,6 +53,8 @@ class ClassRuling:
     """Account with a seat to the blocks, from the first on, that it has finished."""
     closed: tuple[str, ...] = ()
     """Accounts that left a block out, and so can add nothing more."""
+    repeats: tuple[str, ...] = ()
+    """Accounts that saw one value of the candidate with every seed, of which more would tell nothing."""
     seats: tuple[str, ...] = ()
     pairs_each: int = 0
     """Pairs that one account may add."""
@@ -125,7 +127,7 @@ class Ruling:
         """Return what `text` wrote."""
         fields: dict[str, Any] = json.loads(text)
         classes = {
-            name: ClassRuling(**one | {"closed": tuple(one["closed"]), "seats": tuple(one["seats"])})
+            name: ClassRuling(**one | {field: tuple(one[field]) for field in ("closed", "repeats", "seats")})
             for name, one in fields["classes"].items()
         }
         pairs = tuple((key, why) for key, why in fields["ignored"])

@@ -20,7 +20,7 @@ from verify.blocks import Counted, count, pairs_of, shortfalls, typical, unfinis
 from verify.hearing import Hearing
 from verify.ruling import ClassRuling, Ruling, Task
 from verify.seating import Seat, seeds
-from verify.verdict import Noise, Rules, alpha_of, is_out_of_reach, judge_pairs
+from verify.verdict import Noise, Pair, Rules, alpha_of, is_out_of_reach, judge_pairs
 
 if TYPE_CHECKING:
     from ensue.store import ResultRow, Store
@@ -31,6 +31,8 @@ PAIRS_SHARED = 32
 """Pairs that the accounts of a draw share, as far as the bounds for each let them."""
 BLOCK_PAIRS = 2
 """Pairs in one block."""
+REPEATS_MIN = 4
+"""Pairs of an account, all with one value of the candidate, after which it makes no more of them."""
 REACH = 12.0
 """Standard deviations of a run by which an author's value may be better than what reruns measure: machines differ."""
 FLAGS_AGAINST = frozenset(("retracted", "frozen", "revoked"))
@@ -225,6 +227,7 @@ class Judge:
             counted=dict(Counter(pair.account for place, pair in enumerate(pairs) if place not in left_out)),
             done={one: len(blocks) for one, blocks in counted.blocks.items()},
             closed=counted.closed,
+            repeats=_repeats(pairs),
             seats=_in_order(given),
             pairs_each=each,
             measured=None if row.value is None else typical(shortfall, row.value, row.direction),
@@ -282,6 +285,8 @@ class Judge:
         here = ruling.classes.get(hardware_class) if ruling is not None else None
         if ruling is not None and here is not None and account in here.seats:
             task = self._task(hearing, ruling, here, account, hardware_class)
+            if task is None and account in here.repeats:
+                raise UserError(f"{short} gave one value with every seed here, so to run it again would tell nothing.")
             if task is None:
                 raise UserError(f"Your account has added to {short} what it may: {here.pairs_each} pairs at most.")
             return task
@@ -296,7 +301,7 @@ class Judge:
         row = hearing.result(ruling.result)
         parent = _before(hearing, row) if row is not None else None
         block = here.done.get(account, 0)
-        if row is None or parent is None or account in here.closed:
+        if row is None or parent is None or account in (*here.closed, *here.repeats):
             return None
         if block * BLOCK_PAIRS >= here.pairs_each:
             return None
@@ -324,6 +329,14 @@ def _author(hearing: Hearing, row: ResultRow, *, official: bool = True) -> str |
 def _before(hearing: Hearing, row: ResultRow) -> ResultRow | None:
     """Return what a result is rerun beside: its parent, or itself where it has none; None where that is not here."""
     return row if row.parent is None else hearing.result(row.parent)
+
+
+def _repeats(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Return the accounts all of whose pairs, if there are enough, have one value of the candidate."""
+    values: dict[str, list[float]] = {}
+    for pair in pairs:
+        values.setdefault(pair.account, []).append(pair.values[-1])
+    return tuple(sorted(one for one, told in values.items() if len(told) >= REPEATS_MIN and len(set(told)) == 1))
 
 
 def _score(hearing: Hearing, ruling: Ruling) -> float | None:

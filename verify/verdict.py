@@ -33,11 +33,15 @@ _LEAST = 1e-300
 Answer = Literal["better", "tie", "worse", "not yet"]
 
 
+REPEATED = "the candidate's value of another pair again"
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """One rerun of parent and candidate; `difference` in the metric's unit, positive where the candidate is better.
 
-    `values` are the numbers that the difference was made of, if known: two pairs with the same are one, told twice.
+    `values` are those of parent and candidate, if known: two pairs with one value of the candidate are one, told twice,
+    or measured twice of a script that makes no use of its seed.
     """
 
     account: str
@@ -236,27 +240,26 @@ def _sift(pairs: Iterable[Pair], author: str, rules: Rules) -> tuple[list[Pair],
     """Return the pairs that count, and the others with the reason."""
     counted: list[Pair] = []
     ignored: list[Ignored] = []
-    seen: set[tuple[float, ...]] = set()
+    seen: set[float] = set()
     seeds: set[tuple[str, int]] = set()
     per_account: dict[str, int] = {}
     for place, pair in enumerate(pairs):
-        told = pair.values or (pair.difference,)
-        numbers = (pair.difference, *told)
+        numbers = (pair.difference, *pair.values)
         if pair.account == author:
             why = "the author's own account"
         elif any(isinstance(number, bool) or not math.isfinite(number) for number in numbers):
             why = "an impossible number"
         elif (pair.account, pair.seed) in seeds:
             why = "the same account and seed again"
-        elif told in seen and (pair.values or pair.difference != 0):
-            why = "the same values as another pair"
+        elif numbers[-1] in seen and (pair.values or pair.difference != 0):
+            why = REPEATED
         elif per_account.get(pair.account, 0) >= rules.account_pairs_max:
             why = "more pairs than one account may add"
         elif len(counted) >= rules.pairs_max:
             why = "more pairs than a verdict takes"
         else:
             counted.append(pair)
-            seen.add(told)
+            seen.add(numbers[-1])
             seeds.add((pair.account, pair.seed))
             per_account[pair.account] = per_account.get(pair.account, 0) + 1
             continue

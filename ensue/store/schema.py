@@ -172,8 +172,8 @@ _QUERIED = (
 QUERY_INDEXES = {name: sql for sql in V2 if (name := sql.split()[2]) in _QUERIED}
 """Indexes over live tables, with the statement of each, that nothing needs while the tables are written."""
 
-DERIVATION = 5
-"""Version of the rules (tables, fold); another number in a file makes the store derive its live tables anew."""
+DERIVATION = 6
+"""Version of the rules (tables, fold, verdicts); another number in a file makes the store derive its live tables anew."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (V1, V2, V3, V4, V5)
 """Statements that lead from version i to version i + 1. Never edited once released, only appended to."""

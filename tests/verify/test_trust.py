@@ -10,6 +10,7 @@ from village import CLASS, NETWORK, TRACK, Person, Village, replication, run, sh
 
 from ensue.errors import UserError
 from ensue.store import Store
+from node.levels import verdict
 from verify.trust import Judge
 
 
@@ -93,7 +94,7 @@ def test_what_does_not_count_says_why(village: Village):
     task = next(task for task in village.work(bob) if task.result == true)
     chosen = [{"seed": 5 + n, "child_first": bool(n), "parent": run(1.6), "child": run(1.5)} for n in (0, 1)]
     drawn = [
-        {"seed": seed, "child_first": bool(n), "parent": run(1.6 + n / 100), "child": run(1.5)}
+        {"seed": seed, "child_first": bool(n), "parent": run(1.6 + n / 100), "child": run(1.5 + n / 100)}
         for n, seed in enumerate(task.seeds)
     ]
     append = village.store.append
@@ -286,6 +287,29 @@ def test_a_value_out_of_reach_is_refuted_without_a_parent_and_leads_nothing(vill
     assert best.id == true
     assert best.measured == pytest.approx(1.56, abs=0.01)
     assert village.store.best(TRACK).id == true  # type: ignore[union-attr]
+
+
+def test_a_seed_built_into_the_script_is_never_confirmed_and_soon_left_alone(village: Village):
+    _, lucky, _ = lines(village)
+    village.draw()
+    bob = village.people[1]
+    for block in range(2):
+        task = next(task for task in village.work(bob) if task.result == lucky)
+        assert task.block == block
+        pairs = [
+            {"seed": seed, "child_first": bool(n), "parent": run(1.6 + (block + n) / 1000), "child": run(1.58)}
+            for n, seed in enumerate(task.seeds)
+        ]
+        bob.rerun(task, 0.0, village.chance, pairs=pairs)
+    assert lucky not in {task.result for task in village.work(bob)}
+    with pytest.raises(UserError, match="one value with every seed"):
+        village.judge.task(bob.account.peer_id, lucky, CLASS)
+    found = village.judge.ruling(lucky)
+    assert found is not None
+    assert found.own is not None
+    assert (found.own.repeats, found.counted) == ((bob.account.peer_id,), {bob.account.peer_id: 1})
+    assert "must use the seed" in verdict(found.own)
+    assert lucky in {task.result for task in village.work(village.people[2])}  # nobody speaks for others
 
 
 def test_of_confirmed_results_the_reruns_say_which_is_better(village: Village):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensue.errors import ExperimentError
-from verify.verdict import Noise, Pair, Rules, alpha_of, judge_classes, judge_pairs, log_evidence
+from verify.verdict import REPEATED, Noise, Pair, Rules, alpha_of, judge_classes, judge_pairs, log_evidence
 
 KNOWN = Noise(1.0, math.inf)
 differences = st.lists(st.floats(-5, 5), min_size=1, max_size=12)
@@ -138,8 +138,8 @@ def test_what_does_not_count_is_named() -> None:
         (1, "an impossible number"),
         (2, "an impossible number"),
         (4, "the same account and seed again"),
-        (5, "the same values as another pair"),
-        (7, "the same values as another pair"),
+        (5, REPEATED),
+        (7, REPEATED),
         (9, "an impossible number"),
     ]
 
@@ -150,6 +150,15 @@ def test_an_echo_of_others_adds_nothing() -> None:
     found = judge_pairs(echoed, author="me", noise=KNOWN)
     assert found.evidence == once.evidence
     assert len(found.ignored) == 30
+
+
+def test_a_seed_built_into_the_candidate_is_one_measurement() -> None:
+    parents = [1.6, 1.604, 1.596, 1.61, 1.59, 1.601]
+    lucky = [Pair(f"a{n % 3}", "cpu", parent - 1.57, n, (parent, 1.57)) for n, parent in enumerate(parents)]
+    found = judge_pairs(lucky, author="me", noise=Noise(0.005, 20))
+    assert (found.answer, found.pairs, len(found.ignored)) == ("not yet", 1, 5)
+    honest = [replace(one, values=(one.values[0], 1.57 + n / 1e6)) for n, one in enumerate(lucky)]
+    assert judge_pairs(honest, author="me", noise=Noise(0.005, 20)).answer == "better"
 
 
 def test_nothing_changed_is_a_tie_though_all_differences_are_equal() -> None:

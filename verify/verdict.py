@@ -186,25 +186,6 @@ def is_out_of_reach(
     return _least_evidence(_clipped(scaled, slack, 1, rules), noise, rules) >= -math.log(rules.alpha)
 
 
-def judge_classes(
-    pairs: Sequence[Pair],
-    *,
-    author: str,
-    noises: Mapping[str, Noise],
-    rules: Rules | None = None,
-    claimed: Mapping[str, float] | None = None,
-) -> dict[str, Verdict]:
-    """Return the verdict of every hardware class whose noise is known; those besides the author's are transfers."""
-    groups: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        if pair.hardware_class in noises:
-            groups.setdefault(pair.hardware_class, []).append(pair)
-    return {
-        name: judge_pairs(group, author=author, noise=noises[name], rules=rules, claimed=(claimed or {}).get(name))
-        for name, group in sorted(groups.items())
-    }
-
-
 def log_evidence(count: int, total: float, squares: float, freedom: float, mixture: float = 1.0) -> float:
     """Return ln E for `count` differences with this sum and sum of squares, in units of the class's noise.
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensue.errors import ExperimentError
-from verify.verdict import REPEATED, Noise, Pair, Rules, alpha_of, judge_classes, judge_pairs, log_evidence
+from verify.verdict import REPEATED, Noise, Pair, Rules, alpha_of, judge_pairs, log_evidence
 
 KNOWN = Noise(1.0, math.inf)
 differences = st.lists(st.floats(-5, 5), min_size=1, max_size=12)
@@ -217,10 +217,7 @@ def test_the_gain_leaves_out_both_ends_and_leans_to_zero() -> None:
 
 def test_classes_are_judged_apart() -> None:
     told = pairs_of([2.0 + n / 10 for n in range(9)])
-    told += [replace(pair, hardware_class="gpu", difference=-pair.difference) for pair in told]
-    told.append(Pair("z", "unknown", 1.0, 1))
-    found = judge_classes(told, author="me", noises={"cpu": KNOWN, "gpu": KNOWN}, claimed={"cpu": 2.0})
-    assert {name: one.answer for name, one in found.items()} == {"cpu": "better", "gpu": "worse"}
+    told.append(replace(told[0], hardware_class="gpu"))
     with pytest.raises(ExperimentError, match="judge each class alone"):
         judge_pairs(told, author="me", noise=KNOWN)
 

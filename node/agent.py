@@ -15,12 +15,11 @@ from ensue.kinds import Retraction
 from ensue.record import Record
 from ensue.store import Blob, ResultRow
 from experiments import runner
-from node import bodies, journal
+from node import bodies, journal, measuring
 from node.bench import Bench
 from node.control import Control
 from node.duties import Duties
 from node.finish import head_and_tail, verdict_words
-from node.measuring import clear
 from node.patience import Patience
 from node.report import Report
 from node.think import Memory, Plan, Wait
@@ -99,7 +98,7 @@ class Agent:
         if self.bench.runs.is_dir():
             for left in self.bench.runs.iterdir():
                 if str(left) not in going_on:
-                    clear(left)
+                    measuring.clear(left)
 
     def _one(self) -> ResultRow | None:
         """Do one experiment; return its result, or None if it was abandoned."""
@@ -201,23 +200,8 @@ class Agent:
             self._lost = self._lost or self._turns.lost(entry.claim)
             return "stop" if self._lost is not None else self._control()
 
-        def attempt() -> runner.Trained:
-            run_dir = Path(entry.run_dir)
-            clear(run_dir)
-            run_dir.mkdir(parents=True)
-            return runner.train(
-                source,
-                bench.track,
-                bench.data,
-                seed=entry.seed,
-                device=bench.hardware.device,
-                run_dir=run_dir,
-                level=bench.level,
-                on_event=self._report.event,
-                control=control,
-            )
-
-        trained = self._persist(attempt)
+        run_dir, on_event = Path(entry.run_dir), self._report.event
+        trained = self._persist(lambda: measuring.train(bench, source, entry.seed, run_dir, on_event, control))
         if self._lost is not None and trained is not None and trained.status == "abandoned":
             self._turns.give_way(self._lost)
         return trained
@@ -227,21 +211,8 @@ class Agent:
         bench = self.bench
         source = bench.store.blob(entry.source)
 
-        def attempt() -> runner.Outcome:
-            # A stop waits for the scoring: it takes seconds, and the training is paid for.
-            return runner.score(
-                trained,
-                source,
-                bench.track,
-                bench.data,
-                device=bench.hardware.device,
-                run_dir=Path(entry.run_dir),
-                level=bench.level,
-                on_event=self._report.event,
-                control=lambda: "run",
-            )
-
-        outcome = self._persist(attempt)
+        run_dir, on_event = Path(entry.run_dir), self._report.event
+        outcome = self._persist(lambda: measuring.score(bench, trained, source, run_dir, on_event))
         if outcome is None:
             return None
         verdict = self._judge(outcome)
@@ -250,7 +221,7 @@ class Agent:
             return None
         if row.status == "kept" and entry.commit is not None:
             bench.workspace.advance(entry.commit)
-        clear(Path(entry.run_dir))
+        measuring.clear(Path(entry.run_dir))
         bench.shared.quota.count()
         self._view.finished(row, verdict_words(row, verdict, entry), self.standing())
         self._report.phase("between experiments")
@@ -308,7 +279,7 @@ class Agent:
         body = Retraction(target=entry.claim, reason=f"abandoned: {why}")
         with contextlib.suppress(DiskFull):  # then the next start does it
             bench.store.append(bench.identity, "retraction", body, local={journal.key(self._device): None})
-        clear(Path(entry.run_dir))
+        measuring.clear(Path(entry.run_dir))
         self._view.note(f"abandoned: {entry.description} ({why})")
 
     def _withdraw_forgotten(self) -> None:

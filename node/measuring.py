@@ -1,4 +1,4 @@
-"""One more run of a known script: trained and scored exactly as an experiment is, by what signs reruns.
+"""One run in a node's place, and one more run of a known script, by what signs reruns, exactly as an experiment is.
 
 A training that is over is told to the caller before it is scored, so that a kill in between costs the scoring. Left
 out: which script, which seed, and what is signed (replicating, calibrating).
@@ -59,45 +59,15 @@ class Measuring:
             kept = before.to_json()
             if before.status == "trained" and self.patience.persist(lambda: _done(keep, kept)) is None:
                 return None
-        place, ready = self.place, before
-
-        def score() -> runner.Outcome:
-            # A stop waits for the scoring: it takes seconds, and the training is paid for.
-            return runner.score(
-                ready,
-                source,
-                place.track,
-                place.data,
-                device=place.hardware.device,
-                run_dir=run_dir,
-                level=place.level,
-                on_event=self.on_event,
-                control=lambda: "run",
-            )
-
-        outcome = self.patience.persist(score)
+        ready = before
+        outcome = self.patience.persist(lambda: score(self.place, ready, source, run_dir, self.on_event))
         return None if outcome is None else Measured(ready, outcome)
 
     def _train(self, source: bytes, seed: int, run_dir: Path) -> runner.Trained | None:
-        place = self.place
-
-        def attempt() -> runner.Trained:
-            clear(run_dir)
-            run_dir.mkdir(parents=True)
-            return runner.train(
-                source,
-                place.track,
-                place.data,
-                seed=seed,
-                device=place.hardware.device,
-                run_dir=run_dir,
-                level=place.level,
-                on_event=self.on_event,
-                control=self.control,
-            )
-
         while True:
-            trained = self.patience.persist(attempt)
+            trained = self.patience.persist(
+                lambda: train(self.place, source, seed, run_dir, self.on_event, self.control)
+            )
             # A stop that reaches the whole process group, as a service manager's does, ends the sandbox first.
             if trained is None or (trained.status == "crashed" and self.control.stopping):
                 return None
@@ -105,6 +75,47 @@ class Measuring:
                 return trained
             if not self.patience.until_allowed():  # a pause ends a run whose budget is wall time; it begins anew
                 return None
+
+
+def train(
+    place: Place,
+    source: bytes,
+    seed: int,
+    run_dir: Path,
+    on_event: runner.OnEvent,
+    control: Callable[[], str],
+) -> runner.Trained:
+    """Return what came of training a script in a place, in a folder made anew; raise what runner raises."""
+    clear(run_dir)
+    run_dir.mkdir(parents=True)
+    return runner.train(
+        source,
+        place.track,
+        place.data,
+        seed=seed,
+        device=place.hardware.device,
+        run_dir=run_dir,
+        level=place.level,
+        on_event=on_event,
+        control=control,
+    )
+
+
+def score(
+    place: Place, trained: runner.Trained, source: bytes, run_dir: Path, on_event: runner.OnEvent
+) -> runner.Outcome:
+    """Return what a training is worth; a stop waits for it, since it takes seconds and the training is paid for."""
+    return runner.score(
+        trained,
+        source,
+        place.track,
+        place.data,
+        device=place.hardware.device,
+        run_dir=run_dir,
+        level=place.level,
+        on_event=on_event,
+        control=lambda: "run",
+    )
 
 
 def _done(keep: Callable[[str], None], text: str) -> bool:

@@ -126,7 +126,7 @@ def resolve(store: Store, prefix: str, kind: str) -> str:
     except UnknownId:
         found = store.get(store.resolve(prefix))
     called = text.printable(found.kind, 40)
-    raise UserError(f"{found.id[:10]} is no {kind} but another kind of record, {called}: name a {kind}")
+    raise UserError(f"{found.id[:10]} is no {kind} but another kind of record, {called}: it takes the id of one {kind}")
 
 
 def result(store: Store, identifier: str | None) -> ResultRow | None:

@@ -6,7 +6,6 @@ no find of theirs is in the way of what a test has published.
 """
 
 import re
-import shutil
 import socket
 import sys
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import measured
-from nodes import TINY, Found, Node, wait_for
+from nodes import Found, Node, wait_for
 
 from ensue.identity import Identity
 from ensue.store import Blob, Store
@@ -37,52 +36,6 @@ CODE = re.compile(r"^\s+(\d\d-\d{4}-\d{4})\r?$", re.MULTILINE)
 SEEDS = 20
 """With which luck is sought."""
 LOOK_EVERY_S = 0.25
-
-SHORT_NOISE_SD = 0.004
-"""Of one run on the short track: twelve seeds each gave 0.0030 with the baseline and 0.0042 with the better script."""
-SHORT = '''"""Counts pairs of bytes at places that the seed draws, so that a run scatters, as all real ones do."""
-
-import numpy as np
-from safetensors.numpy import load_file, save_file
-
-SMOOTHING = 20.0  # fixed; counts added to every pair
-PLACES = 6000  # fixed; pairs that are counted
-
-
-def load_model(checkpoint, device):
-    """Return f: int64 tokens (B, T) -> float32 logits (B, T, V)."""
-    table = load_file(checkpoint)["log_probability"]
-    return lambda tokens: table[np.asarray(tokens)]
-
-
-def main():
-    from experiments import harness
-
-    run = harness.connect()
-    vocab = run.vocab_size
-    tokens = np.asarray(run.start().tokens, dtype=np.int64)
-    places = np.random.default_rng(run.seed).integers(0, len(tokens) - 1, PLACES)
-    pairs = tokens[places] * vocab + tokens[places + 1]
-    counts = np.full(vocab * vocab, SMOOTHING) + np.bincount(pairs, minlength=vocab * vocab)
-    table = np.log(counts.reshape(vocab, vocab))
-    table -= np.logaddexp.reduce(table, axis=1, keepdims=True)
-    run.progress(step=1, loss=-float(table[tokens[:-1], tokens[1:]].mean()), tokens=PLACES)
-    save_file({"log_probability": table.astype(np.float32)}, run.checkpoint)
-
-
-if __name__ == "__main__":
-    main()
-'''
-
-
-def short_track(folder: Path) -> Path:
-    """Make a track of runs that take half a second, on the tests' text."""
-    shutil.copytree(TINY, folder)
-    (folder / "baseline.py").write_text(SHORT)
-    definition = (TINY / "track.toml").read_text().replace("noise_sd = 0.01\n", f"noise_sd = {SHORT_NOISE_SD}\n")
-    assert str(SHORT_NOISE_SD) in definition
-    (folder / "track.toml").write_text(definition)
-    return folder
 
 
 class Hunt:

@@ -285,12 +285,23 @@ def _gain(scaled: Mapping[str, Sequence[float]], rules: Rules) -> float | None:
     """Return the gain in units of the noise, without `colluders` accounts at either end where enough are left.
 
     A test that stops when luck is good has too high a mean; that of the posterior under the mixture leans low instead.
+    It is of differences as they were cut for the test; what was cut off is no luck, and is added as it is.
     """
-    groups = sorted(_clipped(scaled, 0.0, 1, rules), key=lambda group: math.fsum(group) / len(group))
-    if len(groups) > 2 * rules.colluders:
-        groups = groups[rules.colluders : len(groups) - rules.colluders]
+    groups = _trimmed(_clipped(scaled, 0.0, 1, rules), rules)
     values = [z for group in groups for z in group]
-    return math.fsum(values) / (len(values) + rules.mixture**-2) if values else None
+    if not values:
+        return None
+    beyond = [[z - max(-rules.clip, min(rules.clip, z)) for z in group] for group in scaled.values()]
+    means = [math.fsum(group) / len(group) for group in _trimmed(beyond, rules)]
+    # Where too few are left to leave any out, one of them may be lying: the smallest is what all agree on.
+    excess = math.fsum(means) / len(means) if len(scaled) > 2 * rules.colluders else min(means, key=abs)
+    return math.fsum(values) / (len(values) + rules.mixture**-2) + excess
+
+
+def _trimmed(groups: Sequence[Sequence[float]], rules: Rules) -> list[Sequence[float]]:
+    """Return each account's values without the accounts with the lowest and highest means, where enough are left."""
+    ordered = sorted(groups, key=lambda group: math.fsum(group) / len(group))
+    return ordered[rules.colluders : len(ordered) - rules.colluders] if len(ordered) > 2 * rules.colluders else ordered
 
 
 def _needed(scaled: Mapping[str, Sequence[float]], noise: Noise, rules: Rules, claimed: float | None) -> int:

@@ -259,7 +259,7 @@ def _rerun_words(reruns: dict[str, Any]) -> str:
     if not reruns["share"]:
         return "none: the setting replication_share is 0"
     done = f"{text.plural(reruns['blocks'], 'block')} of others' results"
-    return f"{done}; with calibration {reruns['used']:.0%} of the time, at most {reruns['share']:.0%}"
+    return f"{done}; with calibration {reruns['used']:.0%} of the time so far, {reruns['share']:.0%} in the long run"
 
 
 def _person(account: dict[str, Any]) -> list[tuple[str, str]]:

@@ -252,6 +252,15 @@ def test_the_budget_is_never_overspent() -> None:
             alpha_of(number, confirmed)
 
 
+@pytest.mark.parametrize("accounts", [2, 5])
+def test_a_gain_beyond_the_cut_is_told_as_it_is(accounts: int) -> None:
+    told = [20.0 + n / 50 for n in range(10)]
+    honest = judge(told, accounts=accounts).gain
+    assert honest == pytest.approx(19.6, abs=0.3)
+    liar = [replace(pair, difference=1e9) if pair.account == "a0" else pair for pair in pairs_of(told, accounts)]
+    assert judge_pairs(liar, author="me", noise=KNOWN).gain == pytest.approx(honest, abs=0.2)
+
+
 @pytest.mark.parametrize(("gain", "expected"), [(1.4142, 12), (2.0, 7.3), (2.828, 4.9)])
 def test_pairs_needed_by_gain(gain: float, expected: float) -> None:
     counts = [pairs for answer, pairs in ends(gain, Rules(), math.inf, 250) if answer == "better"]

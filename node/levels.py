@@ -13,6 +13,7 @@ from ensue.errors import UnknownId
 from node import names, text
 
 _CONFIRMED = "confirmed: "
+_SEEDLESS = "it gives one value with every seed, which counts once: a script must use the seed that it is given"
 _VOID = {
     "retracted": "its author withdrew it",
     "frozen": "its author signed a number of its log twice, and nothing counts from there on",
@@ -112,11 +113,13 @@ def verdict(found: ClassRuling, *, transfer: bool = False, alone: bool = False) 
         return f"worse in reruns: by {gain} in {pairs} by {by}"
     if alone and found.pairs:
         return f"it has no parent to be better than; in {pairs} by {by} it measured {seen}"
+    if found.answer == "tie" and found.repeats:
+        return f"a tie: {_SEEDLESS}"
     if found.answer == "tie":
         return f"a tie: no gain worth the name in {pairs} by {by} ({_signed(found)})"
     waiting = "" if found.pairs else ", the first reruns are to come"
     if found.repeats:
-        waiting = "; it gives one value with every seed, which counts once: a script must use the seed that it is given"
+        waiting = f"; {_SEEDLESS}"
     about = f"{found.pairs} of about {found.pairs + found.pairs_needed} pairs"
     return f"not yet {'known' if transfer else 'confirmed'}: {about}, {evidence}{waiting}"
 

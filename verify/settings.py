@@ -19,10 +19,8 @@ ENVIRONMENT_PREFIX = "AUTORESEARCH_VERIFIER_"
 FILE_NAME = "verifier.toml"
 FILE_BYTES_MAX = 64 * 1024
 PASSWORD_CHARS_MAX = 1024
-_NODES_OWN = {
-    ("listen", "auto"),
-    ("listen", "off"),
-}  # words of the node's setting, which has the same variable
+_NODES_OWN = {("listen", "auto"), ("listen", "off")}
+"""Words of the node's own setting, which has the same variable."""
 
 
 def _printable(text: str) -> str:

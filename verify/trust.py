@@ -212,8 +212,10 @@ class Judge:
             rules=replace(rules, account_pairs_max=each),
         )
         left_out = {one.place for one in found.ignored}
+        repeats = _repeats(pairs)
+        stuck = found.answer == "not yet" and len(repeats) >= max(rules.accounts_min, rules.colluders + 1)
         said = ClassRuling(
-            answer=found.answer,
+            answer="tie" if stuck else found.answer,
             evidence=found.evidence,
             evidence_needed=found.evidence_needed,
             pairs=found.pairs,
@@ -227,7 +229,7 @@ class Judge:
             counted=dict(Counter(pair.account for place, pair in enumerate(pairs) if place not in left_out)),
             done={one: len(blocks) for one, blocks in counted.blocks.items()},
             closed=counted.closed,
-            repeats=_repeats(pairs),
+            repeats=repeats,
             seats=_in_order(given),
             pairs_each=each,
             measured=None if row.value is None else typical(shortfall, row.value, row.direction),

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+FORM = 2
+"""Which fields a ruling has as text; another number with each change of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -120,12 +123,14 @@ class Ruling:
 
     def text(self) -> str:
         """Return it as text that `read` takes back."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return json.dumps({"form": FORM} | asdict(self), sort_keys=True, separators=(",", ":"))
 
     @classmethod
-    def read(cls, text: str) -> Ruling:
-        """Return what `text` wrote."""
+    def read(cls, text: str) -> Ruling | None:
+        """Return what `text` wrote; None where another version did, as while a node runs that was upgraded since."""
         fields: dict[str, Any] = json.loads(text)
+        if fields.pop("form", None) != FORM:
+            return None
         classes = {
             name: ClassRuling(**one | {field: tuple(one[field]) for field in ("closed", "repeats", "seats")})
             for name, one in fields["classes"].items()

@@ -60,7 +60,8 @@ class Judge:
 
     def rulings(self) -> list[Ruling]:
         """Return what was found about every result that was judged, in order of id."""
-        return [Ruling.read(said) for _, said in self._store.trials.all_said()]
+        read = (Ruling.read(said) for _, said in self._store.trials.all_said())
+        return [one for one in read if one is not None]
 
     def run_noise(self, track: str, hardware_class: str, prior_sd: float) -> tuple[float, float]:
         """Return the standard deviation of one run in a class, in the metric's unit, and its degrees of freedom.
@@ -107,7 +108,9 @@ class Judge:
                 continue
             for said in self._store.trials.all_said() if self._store.results(target, limit=1) else ():
                 before = Ruling.read(said[1])
-                if before.track == target and self._has_moved(hearing, before):
+                if before is None:
+                    found.add(said[0])
+                elif before.track == target and self._has_moved(hearing, before):
                     found.add(before.result)
         return found
 

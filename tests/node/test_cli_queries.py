@@ -299,7 +299,7 @@ def test_a_broken_settings_file_is_one_sentence(research, invoke):
 
 
 def spent_s(program, *arguments):
-    """Processor seconds of one command: on an idle machine it takes as long, and a busy one does not change it."""
+    """Processor seconds of one command: on an idle machine it takes as long; a busy one makes all of them dearer."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = program(*arguments)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -309,7 +309,14 @@ def spent_s(program, *arguments):
 
 def test_queries_start_fast_and_light(research, program):
     heavy = ["torch", "optuna", "rich", "matplotlib", "numpy", "git", "httpx", "hivemind"]
-    assert min(spent_s(program, "leaderboard") for _ in range(3)) < 0.3
+
+    def reference(_: str) -> subprocess.CompletedProcess[str]:
+        loads = [sys.executable, "-c", "import asyncio, pydantic"]
+        return subprocess.run(loads, capture_output=True, text=True, check=False, timeout=60)
+
+    # In turns, as what else runs changes; 2.2 times on an idle machine, where the whole takes 0.22 s.
+    spent = [(spent_s(program, "leaderboard"), spent_s(reference, "")) for _ in range(5)]
+    assert min(query for query, _ in spent) < 3 * min(loading for _, loading in spent), spent
     for query in (["leaderboard"], ["best"], ["status"], ["log"], ["search", "matrix"], ["--help"], ["config"]):
         code = (
             "import sys\nfrom node.cli.main import cli\n"

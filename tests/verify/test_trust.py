@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 import pytest
 from village import CLASS, NETWORK, TRACK, Person, Village, replication, run, sha
@@ -11,6 +12,7 @@ from village import CLASS, NETWORK, TRACK, Person, Village, replication, run, sh
 from ensue.errors import UserError
 from ensue.store import Store
 from node.levels import verdict
+from verify import ruling
 from verify.trust import Judge
 
 
@@ -314,6 +316,20 @@ def test_a_seed_built_into_the_script_is_never_confirmed_and_soon_left_alone(vil
         assert "must use the seed" in verdict(found.own)
         others = {task.result for task in village.work(village.people[3])}
         assert (found.answer, lucky in others) == (("not yet", True), ("tie", False))[number]  # nobody alone says so
+
+
+def test_what_another_version_found_is_found_again(village: Village):
+    """A command of a newer version may judge beside a node that still runs."""
+    _, true, lucky = lines(village)
+    with patch.object(ruling, "FORM", 99):
+        village.draw()
+        assert village.judge.ruling(true).drawn  # type: ignore[union-attr]
+    assert village.judge.ruling(true) is None
+    assert village.judge.rulings() == []
+    village.people[3].calibrate(1.6)  # anything that a verdict may hang on
+    village.rerun({true: 0.03, lucky: 0.0})
+    assert village.judge.ruling(true).confirmed  # type: ignore[union-attr]
+    assert {one.result for one in village.judge.rulings()} == {true, lucky}
 
 
 def test_of_confirmed_results_the_reruns_say_which_is_better(village: Village):

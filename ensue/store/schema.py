@@ -173,7 +173,7 @@ QUERY_INDEXES = {name: sql for sql in V2 if (name := sql.split()[2]) in _QUERIED
 """Indexes over live tables, with the statement of each, that nothing needs while the tables are written."""
 
 DERIVATION = 6
-"""Version of the rules (tables, fold, verdicts); another number in a file makes the store derive its live tables anew."""
+"""Version of the rules (tables, fold, verdicts); with another one in a file the store derives its live tables anew."""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (V1, V2, V3, V4, V5)
 """Statements that lead from version i to version i + 1. Never edited once released, only appended to."""

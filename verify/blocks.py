@@ -121,8 +121,8 @@ def shortfalls(counted: Counted, seats: Mapping[str, Seat], value: float) -> lis
             for pair in one.body["pairs"]:
                 child = pair["child"].get("value")
                 if child is not None:
-                    worse = sign * (float(child) - value)
-                    found.append(Pair(account, one.body["hardware_class"], worse, pair["seed"], (float(child),)))
+                    worse, told = sign * (float(child) - value), (float(pair["seed"]), float(child))
+                    found.append(Pair(account, one.body["hardware_class"], worse, pair["seed"], told))
     return found
 
 

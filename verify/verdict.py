@@ -136,24 +136,25 @@ def judge_pairs(
     if len({pair.hardware_class for pair in pairs}) > 1:
         raise ExperimentError("Pairs of several hardware classes cannot be judged together: judge each class alone.")
     counted, ignored = _sift(pairs, author, rules)
-    scaled: dict[str, list[float]] = {}
-    for pair in counted:
-        scaled.setdefault(pair.account, []).append(pair.difference / noise.sd)
+    scaled = _scaled(counted, noise)
     better = _least_evidence(_clipped(scaled, 0.0, 1, rules), noise, rules)
     worse = _least_evidence(_clipped(scaled, 0.0, -1, rules), noise, rules)
     bar = -math.log(rules.alpha)
     answer: Answer = "not yet"
     refuted = False
-    if len(scaled) >= max(rules.accounts_min, rules.colluders + 1):
+    accounts_min = max(rules.accounts_min, rules.colluders + 1)
+    if len(scaled) >= accounts_min:
         if better >= bar:
             answer = "better"
         elif worse >= bar:
             answer = "worse"
         elif _tie_evidence(scaled, rules) >= -math.log(rules.tie_alpha) or len(counted) >= rules.pairs_max:
             answer = "tie"
-        if claimed is not None and math.isfinite(claimed):
-            least = claimed / noise.sd - rules.luck
-            refuted = least > 0 and _least_evidence(_clipped(scaled, least, -1, rules), noise, rules) >= bar
+    if claimed is not None and math.isfinite(claimed):
+        least = claimed / noise.sd - rules.luck
+        against = _scaled(_sift(pairs, author, rules, against=True)[0], noise)
+        if least > 0 and len(against) >= accounts_min:
+            refuted = _least_evidence(_clipped(against, least, -1, rules), noise, rules) >= bar
     gain = _gain(scaled, rules)
     return Verdict(
         answer=answer,
@@ -178,9 +179,7 @@ def is_out_of_reach(
     """
     rules = rules or Rules()
     _check(noise, rules)
-    scaled: dict[str, list[float]] = {}
-    for pair in _sift(pairs, author, rules)[0]:
-        scaled.setdefault(pair.account, []).append(pair.difference / noise.sd)
+    scaled = _scaled(_sift(pairs, author, rules, against=True)[0], noise)
     if len(scaled) < max(rules.accounts_min, rules.colluders + 1):
         return False
     return _least_evidence(_clipped(scaled, slack, 1, rules), noise, rules) >= -math.log(rules.alpha)
@@ -217,22 +216,36 @@ def _check(noise: Noise, rules: Rules) -> None:
         raise ExperimentError("A test needs an account and a pair or more; correct its rules.")
 
 
-def _sift(pairs: Iterable[Pair], author: str, rules: Rules) -> tuple[list[Pair], list[Ignored]]:
-    """Return the pairs that count, and the others with the reason."""
+def _scaled(pairs: Iterable[Pair], noise: Noise) -> dict[str, list[float]]:
+    """Return each account's differences in units of the noise."""
+    scaled: dict[str, list[float]] = {}
+    for pair in pairs:
+        scaled.setdefault(pair.account, []).append(pair.difference / noise.sd)
+    return scaled
+
+
+def _sift(
+    pairs: Iterable[Pair], author: str, rules: Rules, *, against: bool = False
+) -> tuple[list[Pair], list[Ignored]]:
+    """Return the pairs that count, and the others with the reason.
+
+    `against` the author's own figure all values of the candidate count: to build a seed in must not save a lie.
+    """
     counted: list[Pair] = []
     ignored: list[Ignored] = []
-    seen: set[float] = set()
+    seen: set[tuple[float, ...]] = set()
     seeds: set[tuple[str, int]] = set()
     per_account: dict[str, int] = {}
     for place, pair in enumerate(pairs):
         numbers = (pair.difference, *pair.values)
+        told = (pair.values if against else pair.values[-1:]) or (pair.difference,)
         if pair.account == author:
             why = "the author's own account"
         elif any(isinstance(number, bool) or not math.isfinite(number) for number in numbers):
             why = "an impossible number"
         elif (pair.account, pair.seed) in seeds:
             why = "the same account and seed again"
-        elif numbers[-1] in seen and (pair.values or pair.difference != 0):
+        elif told in seen and (pair.values or pair.difference != 0):
             why = REPEATED
         elif per_account.get(pair.account, 0) >= rules.account_pairs_max:
             why = "more pairs than one account may add"
@@ -240,7 +253,7 @@ def _sift(pairs: Iterable[Pair], author: str, rules: Rules) -> tuple[list[Pair],
             why = "more pairs than a verdict takes"
         else:
             counted.append(pair)
-            seen.add(numbers[-1])
+            seen.add(told)
             seeds.add((pair.account, pair.seed))
             per_account[pair.account] = per_account.get(pair.account, 0) + 1
             continue

@@ -291,20 +291,27 @@ def test_a_value_out_of_reach_is_refuted_without_a_parent_and_leads_nothing(vill
     assert village.store.best(TRACK).id == true  # type: ignore[union-attr]
 
 
+def rerun_with_one_value(village: Village, result: str, number: int, value: float) -> None:
+    """Let a person do two blocks in which the child has one value with every seed, beside parents that scatter."""
+    person = village.people[1 + number]
+    for block in range(2):
+        task = next(task for task in village.work(person) if task.result == result)
+        assert task.block == block
+        pairs = [
+            {"seed": seed, "child_first": bool(n), "child": run(value)}
+            | {"parent": run(1.6 + (4 * number + 2 * block + n) / 1000)}
+            for n, seed in enumerate(task.seeds)
+        ]
+        person.rerun(task, 0.0, village.chance, pairs=pairs)
+    village.judge.settle()
+
+
 def test_a_seed_built_into_the_script_is_never_confirmed_and_soon_left_alone(village: Village):
     _, lucky, _ = lines(village)
     village.draw()
-    rerunners = village.people[1:3]
-    for number, person in enumerate(rerunners):
-        for block in range(2):
-            task = next(task for task in village.work(person) if task.result == lucky)
-            assert task.block == block
-            pairs = [
-                {"seed": seed, "child_first": bool(n), "child": run(1.58)}
-                | {"parent": run(1.6 + (4 * number + 2 * block + n) / 1000)}
-                for n, seed in enumerate(task.seeds)
-            ]
-            person.rerun(task, 0.0, village.chance, pairs=pairs)
+    for number in range(2):
+        rerun_with_one_value(village, lucky, number, 1.58)
+        person = village.people[1 + number]
         assert lucky not in {task.result for task in village.work(person)}
         with pytest.raises(UserError, match="one value with every seed"):
             village.judge.task(person.account.peer_id, lucky, CLASS)
@@ -316,6 +323,17 @@ def test_a_seed_built_into_the_script_is_never_confirmed_and_soon_left_alone(vil
         assert "must use the seed" in verdict(found.own)
         others = {task.result for task in village.work(village.people[3])}
         assert (found.answer, lucky in others) == (("not yet", True), ("tie", False))[number]  # nobody alone says so
+
+
+@pytest.mark.parametrize("told", [1.3, 1.55])
+def test_a_seed_built_into_the_script_saves_no_lie(village: Village, told: float):
+    """Neither a value beyond reach nor, next to a parent that others find as it was, a gain beyond luck."""
+    ada = village.people[0]
+    lie = ada.found(told, ada.found(1.6, None, "baseline"), "a lie with a seed built in")
+    village.draw()
+    for number in range(2):
+        rerun_with_one_value(village, lie, number, 1.6)
+    assert "refuted" in village.store.result(lie).flags
 
 
 def test_what_another_version_found_is_found_again(village: Village):
